@@ -1,0 +1,142 @@
+"""What can go wrong on our side: the error tree with its exit codes, the guard around our hooks, and our few words.
+
+Standard library only: the shim's process reaches this before torch, and often without it.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+
+class ExitCode(enum.IntEnum):
+    """What a command of the CLI ends with (``run`` ends with the script's own code)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NO_SESSION = 3
+    NO_HUB = 4
+    REFUSED = 5
+
+
+class OnTheFlyError(Exception):
+    """The root of our errors: what happened, to which thing, and what to do next."""
+
+    exit_code = ExitCode.FAILED
+    code = "failed"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(OnTheFlyError):
+    """A command line or a request that cannot be understood."""
+
+    exit_code = ExitCode.USAGE
+    code = "usage"
+
+
+class NoSuchSession(OnTheFlyError):
+    """No session has that id, prefix or place."""
+
+    exit_code = ExitCode.NO_SESSION
+    code = "no_such_session"
+
+
+class HubUnavailable(OnTheFlyError):
+    """No hub answers, and none could be started."""
+
+    exit_code = ExitCode.NO_HUB
+    code = "no_hub"
+
+
+class UnsafeFolder(HubUnavailable):
+    """The runtime folder is a link, another user's, or open to others."""
+
+    code = "unsafe_folder"
+
+
+class Refused(OnTheFlyError):
+    """A command that was understood and cannot be done now; the message says why."""
+
+    exit_code = ExitCode.REFUSED
+    code = "refused"
+
+
+class Stop(SystemExit):
+    """Raised in the script, at the gate, by ``stop``: its ``finally`` and ``atexit`` run, its exit code is 0.
+
+    A ``SystemExit``, so that no ``except Exception`` of the script swallows it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+def report(text: str) -> None:
+    """Say one line to the user on the process's own standard error; silent when that is gone."""
+    stream = sys.__stderr__
+    if stream is None or stream.closed:
+        return
+    try:
+        stream.write(f"onthefly: {text}\n")
+        stream.flush()
+    except (OSError, ValueError):
+        # A closed pipe or terminal: there is nobody to tell, and the script must not learn of it from us.
+        return
+
+
+class Guard:
+    """Stands around our code inside the user's process: what fails there is counted, reported once, and disarmed.
+
+    Use as ``with guard: ...`` around our own lines only, never around the user's call. ``Exception`` only: a
+    ``KeyboardInterrupt`` or ``SystemExit`` passes. After :attr:`LIMIT` failures ``disarm`` is called, and the hook it
+    stands for must not run again. With ``strict`` (``ONTHEFLY_STRICT=1``) errors pass through, so that tests see them.
+    """
+
+    LIMIT = 3
+
+    def __init__(self, name: str, disarm: Callable[[], None], *, strict: bool = False,
+                 notify: Callable[[str], None] | None = None) -> None:  # fmt: skip
+        self.name = name
+        self.failures = 0
+        self.armed = True
+        self._disarm = disarm
+        self._strict = strict
+        self._notify = notify
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> bool:  # fmt: skip
+        if kind is None:
+            return False
+        if self._strict or not issubclass(kind, Exception) or error is None:
+            return False
+        self._fail(error)
+        return True
+
+    def _fail(self, error: BaseException) -> None:
+        self.failures += 1
+        where = traceback.extract_tb(error.__traceback__)
+        place = f" ({os.path.basename(where[-1].filename)}:{where[-1].lineno})" if where else ""
+        text = f"{self.name} failed: {type(error).__name__}: {error}{place}"
+        if self.failures == self.LIMIT:
+            self.armed = False
+            text += f"; switched off after {self.LIMIT} failures, the script goes on without it"
+            self._disarm()
+        if self.failures in (1, self.LIMIT):
+            report(text)
+            if self._notify is not None:
+                self._notify(text)

@@ -1,0 +1,95 @@
+"""The settings of one process, read from the environment: the only reader of ``ONTHEFLY_*``.
+
+Standard library only, and no dataclasses: the shim imports this at the start of every interpreter below the launcher.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PORT = 47621
+"""The preferred port of the hub for browsers and commands."""
+
+IDLE_SECONDS = 15 * 60
+"""How long a hub stays after its last agent, client and request."""
+
+
+class Settings:
+    """What the environment asks of us; every attribute is one variable, or follows from several."""
+
+    __slots__ = (
+        "data_dir", "disabled", "idle_seconds", "name", "port", "project", "quiet", "rank", "runtime_dir", "session",
+        "strict", "target_pid", "world_size",
+    )  # fmt: skip
+
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        env = os.environ if env is None else env
+        self.disabled: bool = _flag(env, "ONTHEFLY_DISABLE")
+        """``ONTHEFLY_DISABLE=1``: nothing of ours runs."""
+        self.strict: bool = _flag(env, "ONTHEFLY_STRICT")
+        """``ONTHEFLY_STRICT=1``: our own errors are raised instead of reported (for tests)."""
+        self.quiet: bool = _flag(env, "ONTHEFLY_QUIET")
+        """``ONTHEFLY_QUIET=1`` (``--quiet``): no line when the session opens; faults are still told."""
+        self.session: str = env.get("ONTHEFLY_SESSION", "")
+        """``ONTHEFLY_SESSION``: the session that this process belongs to; empty: a new one."""
+        self.name: str = env.get("ONTHEFLY_NAME", "")
+        """``ONTHEFLY_NAME`` (``--name``): what the session is called; empty: after the script."""
+        self.project: str = env.get("ONTHEFLY_PROJECT", "")
+        """``ONTHEFLY_PROJECT`` (``--project``): the project that the session is filed under."""
+        self.target_pid: int = _integer(env, "ONTHEFLY_TARGET", 0)
+        """``ONTHEFLY_TARGET``: pid of the process that the launcher turned into the script; its children differ."""
+        self.port: int = _integer(env, "ONTHEFLY_PORT", _integer(env, "ONTHEFLY_DASHBOARD_PORT", PORT))
+        """``ONTHEFLY_PORT``, else ``ONTHEFLY_DASHBOARD_PORT``: the hub's preferred port."""
+        self.idle_seconds: float = _number(env, "ONTHEFLY_IDLE_SECONDS", IDLE_SECONDS)
+        """``ONTHEFLY_IDLE_SECONDS``: how long a hub with nothing to do stays."""
+        self.rank: int = _integer(env, "RANK", 0)
+        """``RANK`` as torchrun sets it."""
+        self.world_size: int = _integer(env, "WORLD_SIZE", 1)
+        """``WORLD_SIZE`` as torchrun sets it."""
+        self.runtime_dir: Path = _runtime_dir(env)
+        """``ONTHEFLY_RUNTIME_DIR``, else ``$XDG_RUNTIME_DIR/onthefly``, else ``<tmp>/onthefly-<uid>``."""
+        self.data_dir: Path = _data_dir(env)
+        """``ONTHEFLY_DATA_DIR``, else the platform's place for a user's data."""
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    return env.get(name, "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        return float(env[name])
+    except (KeyError, ValueError):
+        return default
+
+
+def _integer(env: Mapping[str, str], name: str, default: int) -> int:
+    return int(_number(env, name, default))
+
+
+def _runtime_dir(env: Mapping[str, str]) -> Path:
+    if env.get("ONTHEFLY_RUNTIME_DIR"):
+        return Path(env["ONTHEFLY_RUNTIME_DIR"])
+    if env.get("XDG_RUNTIME_DIR"):
+        return Path(env["XDG_RUNTIME_DIR"]) / "onthefly"
+    user = str(os.getuid()) if hasattr(os, "getuid") else env.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"onthefly-{user}"
+
+
+def _data_dir(env: Mapping[str, str]) -> Path:
+    if env.get("ONTHEFLY_DATA_DIR"):
+        return Path(env["ONTHEFLY_DATA_DIR"])
+    if env.get("XDG_DATA_HOME"):
+        return Path(env["XDG_DATA_HOME"]) / "onthefly"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "onthefly"
+    if sys.platform == "win32":
+        return Path(env.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))) / "onthefly"
+    return Path.home() / ".local" / "share" / "onthefly"
