@@ -100,18 +100,18 @@ class Guard:
     """Stands around our code inside the user's process: what fails there is counted, reported once, and disarmed.
 
     Use as ``with guard: ...`` around our own lines only, never around the user's call. ``Exception`` only: a
-    ``KeyboardInterrupt`` or ``SystemExit`` passes. After :attr:`LIMIT` failures ``disarm`` is called, and the hook it
-    stands for must not run again. With ``strict`` (``ONTHEFLY_STRICT=1``) errors pass through, so that tests see them.
+    ``KeyboardInterrupt`` or ``SystemExit`` passes. After :attr:`LIMIT` failures :attr:`disarm` is called, and the hook
+    it stands for must not run again. With ``strict`` (``ONTHEFLY_STRICT=1``) errors pass through, so that tests see them.
     """
 
     LIMIT = 3
 
-    def __init__(self, name: str, disarm: Callable[[], None], *, strict: bool = False,
-                 notify: Callable[[str], None] | None = None) -> None:  # fmt: skip
+    def __init__(self, name: str, *, strict: bool = False, notify: Callable[[str, str], None] | None = None) -> None:
+        """``notify(text, remedy)`` tells the dashboard what standard error was told."""
         self.name = name
         self.failures = 0
-        self.armed = True
-        self._disarm = disarm
+        self.disarm: Callable[[], None] | None = None
+        """Takes out the hook; set once that stands."""
         self._strict = strict
         self._notify = notify
 
@@ -133,10 +133,10 @@ class Guard:
         place = f" ({os.path.basename(where[-1].filename)}:{where[-1].lineno})" if where else ""
         text = f"{self.name} failed: {type(error).__name__}: {error}{place}"
         if self.failures == self.LIMIT:
-            self.armed = False
             text += f"; switched off after {self.LIMIT} failures, the script goes on without it"
-            self._disarm()
+            if self.disarm is not None:
+                self.disarm()
         if self.failures in (1, self.LIMIT):
             report(text)
             if self._notify is not None:
-                self._notify(text)
+                self._notify(text, "please report it; ONTHEFLY_STRICT=1 shows the traceback")

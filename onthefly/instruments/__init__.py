@@ -1,0 +1,1 @@
+"""What we watch in torch, one file per patched thing; each hands what it saw to a callable that it was given."""

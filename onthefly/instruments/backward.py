@@ -1,0 +1,63 @@
+"""Watches ``torch.autograd.backward``, before it runs: the one slot that every caller comes by.
+
+``Tensor.backward`` calls it through the module, and so do GradScaler, accelerate, Lightning, Hugging Face and closures.
+``torch.autograd.grad`` and ``torch.func`` do not: their losses are not seen.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.autograd
+
+from onthefly.patching.slots import Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from onthefly.errors import Guard
+
+
+class BackwardInstrument:
+    """The slot ``torch.autograd.backward``."""
+
+    def __init__(self, observe: Callable[[Any, Any], None], guard: Guard) -> None:
+        """``observe(tensors, grad_tensors)`` is called before each outermost backward, with what the script gave."""
+        self._observe = observe
+        self._guard = guard
+        self._slot = Slot(torch.autograd, "backward", self._wrap)
+
+    def disarm(self) -> None:
+        """Put back what was there."""
+        self._slot.restore()
+
+    def _wrap(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
+        observe, guard = self._observe, self._guard
+        # -1 outside of the engine: checkpointing and custom functions call backward from within a backward.
+        graph_task: Callable[[], int] = torch._C._current_graph_task_id  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
+
+        @functools.wraps(original)
+        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
+            if slot.enabled and graph_task() == -1:
+                with guard:
+                    observe(tensors, grad_tensors)
+            return original(tensors, grad_tensors, *args, **kwargs)
+
+        _skip_in_dynamo(backward)
+        return backward
+
+
+def _skip_in_dynamo(function: Any) -> None:
+    """Keep ``torch.compile`` from tracing the wrapper as a frame of its own.
+
+    The call is private to torch and differs between releases: where it is absent, compiled scripts see one small frame
+    more, which does not change what they compute.
+    """
+    frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)  # pyright: ignore[reportPrivateUsage]
+    strategy = getattr(frames, "_FrameExecStrategy", None)
+    action = getattr(frames, "_FrameAction", None)
+    if frames is None or strategy is None or action is None:
+        return
+    frames.set_code_exec_strategy(function.__code__, strategy(action.SKIP, action.DEFAULT))

@@ -1,0 +1,173 @@
+"""The agent's link to the hub: a queue that never blocks the training thread, and one daemon thread that empties it.
+
+The thread finds (or starts) the hub, connects, sends frames, takes acknowledgements and commands, and connects again
+when the hub went away; it never touches a tensor. The training thread only appends to a deque and, when the thread is
+not awake already, writes one byte to a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from onthefly.errors import HubUnavailable
+from onthefly.link.connection import Connection
+from onthefly.link.discovery import find_hub
+from onthefly.link.frames import FrameError
+from onthefly.link.outbox import Outbox
+from onthefly.protocol import Ack, Command, Denied, Welcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from onthefly.protocol import AgentMessage, Hello
+    from onthefly.settings import Settings
+
+FIRST_RETRY, LONGEST_RETRY = 0.25, 30.0
+"""Seconds between attempts to reach the hub: doubled each time."""
+
+
+class Link:
+    """Carries messages to the hub and commands from it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hello: Hello,
+        *,
+        on_command: Callable[[Command], None],
+        on_open: Callable[[str], None],
+        on_lost: Callable[[HubUnavailable], None],
+    ) -> None:
+        """The callbacks run on the link's thread: a command came; the session is open at this address; no hub."""
+        self._settings = settings
+        self._outbox = Outbox(hello, settings.data_dir / "sessions" / hello.session / "spool" /
+                              f"{hello.rank}-{hello.pid}.frames")  # fmt: skip
+        self._on_command = on_command
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._fresh: deque[AgentMessage] = deque()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._awake = False
+        self._connection: Connection | None = None
+        self._welcomed = False
+        self._closing = False
+        self._drained = threading.Event()
+        self._retry_at = 0.0
+        self._retry_after = FIRST_RETRY
+        self._thread = threading.Thread(target=self._run, name="onthefly-link", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def send(self, message: AgentMessage) -> None:
+        """Queue a message; from any thread, never blocks."""
+        self._fresh.append(message)
+        self._wake()
+
+    def close(self, timeout: float) -> None:
+        """Wait at most ``timeout`` seconds until all is committed; what is not goes to the spool."""
+        self._closing = True
+        self._wake()
+        self._drained.wait(timeout)
+        self._thread.join(0.2)
+        if not self._thread.is_alive():
+            self._collect()
+            self._outbox.spill()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of what belongs to the parent. No lock is taken, nothing is sent."""
+        for descriptor in (self._wake_read, self._wake_write):
+            os.close(descriptor)
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _wake(self) -> None:
+        if not self._awake:
+            self._awake = True
+            try:
+                os.write(self._wake_write, b"w")
+            except BlockingIOError:
+                return  # the pipe is full of wake-ups already
+
+    def _run(self) -> None:
+        while True:
+            self._collect()
+            if self._connection is None and time.monotonic() >= self._retry_at:
+                self._connect()
+            try:
+                self._exchange()
+            except (OSError, FrameError):
+                self._disconnect()
+            if self._closing and not self._fresh and (self._outbox.empty() or self._connection is None):
+                self._disconnect()
+                self._drained.set()
+                return
+
+    def _collect(self) -> None:
+        while self._fresh:
+            self._outbox.add(self._fresh.popleft())
+
+    def _exchange(self) -> None:
+        """Send what may be sent, then wait for the hub, for news of ours, or for the next attempt."""
+        if self._connection is not None and self._welcomed:
+            for frame in self._outbox.unsent():
+                self._connection.send(frame)
+        readers = [self._wake_read]
+        if self._connection is not None:
+            readers.append(self._connection.socket.fileno())
+            patience = None
+        else:
+            patience = max(0.0, self._retry_at - time.monotonic())
+        if self._closing and self._connection is None:
+            return
+        readable, _, _ = select.select(readers, [], [], patience)
+        if self._wake_read in readable:
+            os.read(self._wake_read, 4096)
+            self._awake = False
+        if self._connection is not None and self._connection.socket.fileno() in readable:
+            for message in self._connection.receive():
+                self._take(message)
+
+    def _take(self, message: Welcome | Ack | Command | Denied) -> None:
+        if isinstance(message, Ack):
+            self._outbox.acknowledged(message.seq)
+        elif isinstance(message, Command):
+            self._on_command(message)
+        elif isinstance(message, Welcome):
+            self._welcome(message)
+        else:
+            raise OSError(f"the hub refused this agent: {message.reason}")
+
+    def _welcome(self, welcome: Welcome) -> None:
+        assert self._connection is not None
+        self._outbox.rewind(welcome.saved)
+        for frame in self._outbox.spooled():
+            self._connection.send(frame)
+        self._welcomed = True
+        self._retry_after = FIRST_RETRY
+        self._on_open(welcome.url)
+
+    def _connect(self) -> None:
+        try:
+            self._connection = Connection(find_hub(self._settings, start=not self._closing))
+            self._connection.send(self._outbox.hello())
+        except (HubUnavailable, OSError) as error:
+            self._disconnect()
+            self._on_lost(error if isinstance(error, HubUnavailable) else HubUnavailable(str(error)))
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._welcomed = False
+        self._retry_at = time.monotonic() + self._retry_after
+        self._retry_after = min(2 * self._retry_after, LONGEST_RETRY)
