@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from torch.optim import Optimizer
-
     from onthefly.protocol import AgentMessage, Metrics, Records, State
     from onthefly.settings import Settings
 
@@ -70,15 +68,16 @@ class Session:
             settings, _hello(self.id, settings),
             on_command=self._gate.submit, on_open=self._opened, on_lost=self._lost,
         )  # fmt: skip
-        self._hold_guard = Guard("the gate", strict=settings.strict, notify=self.notice)
-        self._step_guard = Guard("recording steps", strict=settings.strict, notify=self.notice)
+        gate = Guard("the gate", strict=settings.strict, notify=self.notice)
+        self._flush = gate.around(lambda: self._recorder.work_off(wait=True))
+        self._serve = gate.around(self._gate.serve)
         self._instruments: list[Instrument] = [
             self._arm("watching data loaders", lambda guard: DataInstrument(self._recorder.open_source, meter, guard)),
             self._arm("reading losses", lambda guard: BackwardInstrument(self._recorder.observe, guard)),
-            self._arm("watching optimizers", lambda guard: OptimizerInstrument(
-                self._stepped, self._recorder.is_training_thread, guard)),
+            self._arm("recording steps", lambda guard: OptimizerInstrument(
+                self._recorder.stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip
-        self._step_guard.disarm = self._hold_guard.disarm = self._instruments[-1].disarm
+        gate.disarm = self._instruments[-1].disarm
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.close)
 
@@ -99,8 +98,7 @@ class Session:
         self._closed = True
         for instrument in reversed(self._instruments):
             instrument.disarm()
-        with self._step_guard:
-            self._recorder.work_off(wait=True)
+        self._flush()
         self._gate.close(self._place())
         if self._linked:
             self._announce(*self._ending())
@@ -112,16 +110,11 @@ class Session:
         guard.disarm = instrument.disarm
         return instrument
 
-    def _stepped(self, optimizer: Optimizer) -> None:
-        """An optimizer's step has ended: the place where parameters are consistent, and where commands are served."""
-        with self._step_guard:
-            self._recorder.stepped(optimizer)
-        if self._gate.waiting:
-            with self._step_guard:
-                self._recorder.work_off(wait=True)
-            with self._hold_guard:
-                self._gate.serve(self._place())
-            self._recorder.held()
+    def _hold(self) -> None:
+        """After an optimizer's step, where parameters are consistent: send what there is, then do what was asked."""
+        self._flush()
+        self._serve(self._place())
+        self._recorder.held()
 
     def _place(self) -> Place:
         return Place(self._recorder.step, self._recorder.epoch)

@@ -2,27 +2,35 @@
 
 A tensor is tied to a batch by being one of its tensors or a view of one: by identity, never by address (addresses
 repeat) and never by "the newest batch" (right in 2 of 12 steps where a framework fetches one ahead). Tied to a batch is
-not tied to rows: :meth:`Batch.rows_of` says yes only where the order is proven.
+not tied to rows: a :class:`Tie` names samples only where the order of rows is proven.
 """
 
 from __future__ import annotations
 
 import weakref
+from array import array
 from collections import deque
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
+from torch import Tensor
 from torch.utils.data import default_collate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 REMEMBERED = 16
-"""Batches looked through for a loss's tensors: more than any loop holds at once (accumulation reuses none)."""
+"""Batches looked through for a loss's tensors: more than any loop holds at once."""
 
 MAX_TENSORS = 64
 """Tensors remembered of one batch; a dictionary of a language model has four."""
+
+_FLAT = (list, tuple)
+
+UNORDERED = "a collate_fn of the script's own may reorder or drop samples"
+COMPUTED = "the loss's target is not a tensor of a batch (it was copied or computed)"
+NOT_INTEGERS = "the loader's indices are not integers"
+NO_LOADER = "the script uses no DataLoader"
 
 
 class LoaderRecord:
@@ -32,8 +40,8 @@ class LoaderRecord:
         self.name = f"loader{number}"
         self.epoch = 0
         """Finished iterators of this loader."""
-        self.unordered = ""
-        """Why rows of a batch cannot be told apart; empty: they come in the order of the indices."""
+        self.ordered = True
+        """Rows of a batch come in the order of its indices."""
         self._accept = accept
         self._finished = finished
         self._subsets: list[weakref.ref[Any]] = []
@@ -42,74 +50,76 @@ class LoaderRecord:
     def renew(self, loader: Any) -> None:
         """Look again at what the loader is made of: at each new iterator."""
         self._subsets = [weakref.ref(dataset) for dataset in _nested(loader.dataset)]
-        self.unordered = "" if loader.collate_fn is default_collate else (
-            "a collate_fn of the script's own may reorder or drop samples"
-        )  # fmt: skip
+        self.ordered = loader.collate_fn is default_collate
 
-    def deliver(self, indices: Any, data: Any) -> None:
+    def deliver(self, drawn: Any, data: Any) -> None:
         """A batch reached the script, made from these indices of the loader's dataset."""
-        self._accept(Batch(self, self._root(indices), data))
+        flat = data if type(data) in _FLAT and len(data) <= MAX_TENSORS else _tensors(data)
+        try:
+            tensors = tuple(map(weakref.ref, flat))
+        except TypeError:  # nested, or not only tensors
+            tensors = tuple(map(weakref.ref, _tensors(data)))
+        self._accept(Batch(self, self.epoch, drawn, tensors))
 
     def finish(self) -> None:
         """The iterator is exhausted: that is an epoch of this loader."""
         self.epoch += 1
         self._finished()
 
-    def _root(self, indices: Any) -> list[int] | None:
-        """Indices in the root dataset; None where they are not integers (or not known)."""
-        if not isinstance(indices, list) or not indices:
-            return None
-        for reference in self._subsets:
-            subset = reference()
+    def root(self, drawn: list[Any]) -> array[int] | None:
+        """Indices in the root dataset; None where they are not integers."""
+        indices = drawn
+        for known in self._subsets:
+            subset = known()
             if subset is None:
                 return None
             indices = _pick(subset.indices, indices)
-        return indices if all(type(index) is int for index in indices) else _integers(indices)
+        try:
+            return array("q", indices)
+        except TypeError:
+            return None
 
 
-class Batch:
-    """One delivered batch: its indices and weak references to its tensors."""
+class Batch(NamedTuple):
+    """One delivered batch. A tuple, since one is made for each batch of the script: a class costs a microsecond more."""
 
-    __slots__ = ("_length", "epoch", "indices", "loader", "tensors")
+    loader: LoaderRecord
+    epoch: int
+    drawn: Any
+    """What the sampler gave: a list of indices in the loader's dataset, or something else."""
+    tensors: tuple[weakref.ref[Any], ...]
+    """References to its tensors, weak: we keep nobody's data alive."""
 
-    def __init__(self, loader: LoaderRecord, indices: list[int] | None, data: Any) -> None:
-        self.loader = loader
-        self.epoch = loader.epoch
-        self.indices = indices
-        tensors = _tensors(data, MAX_TENSORS)
-        self.tensors = [weakref.ref(tensor) for tensor in tensors]
-        self._length = tensors[0].shape[0] if tensors and tensors[0].dim() else 0
+    def indices(self) -> array[int] | None:
+        """The indices in the root dataset; None where they are not integers."""
+        return self.loader.root(self.drawn) if type(self.drawn) is list else None
 
     def rows(self) -> int:
-        """How many samples the batch has."""
-        return len(self.indices) if self.indices is not None else self._length
+        """How many samples it has; -1 where that is not known."""
+        return len(self.drawn) if type(self.drawn) is list else -1
 
-    def holds(self, tensor: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor | None:
-        """The tensor of this batch that ``tensor`` is, or that it is a view of."""
-        for reference in self.tensors:
-            known = reference()
+    def origin(self, tensor: Tensor) -> Tensor | None:
+        """The tensor of this batch that ``tensor`` is, or is a view of."""
+        base = tensor._base
+        for remembered in self.tensors:
+            known = remembered()
             if known is not None and (known is tensor or known is base):
                 return known
         return None
 
-    def rows_of(self, tensor: torch.Tensor, origin: torch.Tensor) -> str:
-        """Empty if row *i* of ``tensor`` is sample *i* of this batch, else why that is not proven.
 
-        ``origin`` is the batch's own tensor. Its first axis is the batch (that is what ``default_collate`` makes); a
-        view keeps that order if both are laid out row by row and cover the same elements.
-        """
-        if self.indices is None:
-            return "the loader's indices are not integers"
-        if self.loader.unordered:
-            return self.loader.unordered
-        count = len(self.indices)
-        if origin.dim() == 0 or origin.shape[0] != count:
-            return f"the batch has {tuple(origin.shape)} values for {count} indices"
-        if tensor.dim() == 0 or tensor.shape[0] != count:
-            return f"the loss has {tuple(tensor.shape)} targets for a batch of {count}"
-        if tensor is origin or _same_layout(tensor, origin):
-            return ""
-        return "the target is a view of the batch in another order"
+class Tie(NamedTuple):
+    """What is known of where a loss's rows come from."""
+
+    batch: Batch | None
+    """The batch whose samples are the rows, in its order; None where that is not proven."""
+    loader: LoaderRecord | None
+    epoch: int
+    """Of that loader; -1 where there is none."""
+    doubt: str
+    """Why samples have no index; empty if they do."""
+    refusal: str
+    """Why the rows are not samples at all; empty if they are."""
 
 
 class RecentBatches:
@@ -117,24 +127,59 @@ class RecentBatches:
 
     def __init__(self) -> None:
         self._batches: deque[Batch] = deque(maxlen=REMEMBERED)
+        self.newest: Batch | None = None
+        """The batch delivered last; None before the first."""
 
     def add(self, batch: Batch) -> None:
         """A batch reached the script."""
         self._batches.append(batch)
+        self.newest = batch
 
-    @property
-    def newest(self) -> Batch | None:
-        """The batch delivered last; None before the first."""
-        return self._batches[-1] if self._batches else None
+    def plain(self, target: Tensor) -> Batch | None:
+        """The newest batch, if the target is one of its tensors and its rows are samples for certain.
 
-    def find(self, tensor: torch.Tensor) -> tuple[Batch, torch.Tensor] | None:
-        """The newest batch that this tensor belongs to, and its tensor there."""
-        base = tensor._base
-        for batch in reversed(self._batches):
-            origin = batch.holds(tensor, base)
-            if origin is not None:
-                return batch, origin
+        The quick answer for most losses; where it is None, :meth:`tie` looks closer.
+        """
+        batch = self.newest
+        if batch is None or not batch.loader.ordered:
+            return None
+        for remembered in batch.tensors:
+            if remembered() is target:
+                drawn = batch.drawn
+                return batch if type(drawn) is list and len(drawn) == target.shape[0] else None
         return None
+
+    def tie(self, target: Tensor) -> Tie:
+        """Find the batch that a loss's target belongs to, and say whether its rows are samples, and which.
+
+        A target of no batch may still be of the newest one (copied, cast): its rows are then samples without an index
+        if they are as many. A vector that fits no batch is never spread over samples (a penalty on weights).
+        """
+        rows = target.shape[0]
+        for batch in reversed(self._batches):
+            for remembered in batch.tensors:
+                if remembered() is target:
+                    return _tie(batch, rows, batch.loader.ordered, UNORDERED)
+        for batch in reversed(self._batches):
+            origin = batch.origin(target)
+            if origin is not None:
+                straight = _straight(target, origin)
+                return _tie(batch, rows, straight and batch.loader.ordered,
+                            UNORDERED if straight else "the target is a view of the batch in another order")  # fmt: skip
+        newest = self.newest
+        if newest is None:
+            return Tie(None, None, -1, NO_LOADER, "")
+        return _tie(newest, rows, False, COMPUTED)
+
+
+def _tie(batch: Batch, rows: int, proven: bool, doubt: str) -> Tie:
+    known = batch.rows()
+    if known == rows:
+        return Tie(batch if proven else None, batch.loader, batch.epoch, "" if proven else doubt, "")
+    if known < 0:
+        return Tie(None, batch.loader, batch.epoch, NOT_INTEGERS, "")
+    refusal = f"the loss has {rows} rows for a batch of {known}: they are not samples"
+    return Tie(None, batch.loader, batch.epoch, refusal, refusal)
 
 
 def _nested(dataset: Any) -> Iterator[Any]:
@@ -151,36 +196,26 @@ def _pick(table: Any, places: list[Any]) -> list[Any]:
     return list(itemgetter(*places)(table))
 
 
-def _integers(indices: list[Any]) -> list[int] | None:
-    """Plain integers from what samplers give for such (NumPy integers, tensors of one integer); None for others."""
-    found: list[int] = []
-    for index in indices:
-        if isinstance(index, (bool, float, str, tuple)) or not hasattr(index, "__index__"):
-            return None
-        found.append(int(index))
-    return found
-
-
-def _tensors(data: Any, limit: int) -> list[torch.Tensor]:
-    """The tensors of a batch, through tuples, lists and dictionaries, at most ``limit``."""
-    if isinstance(data, torch.Tensor):
-        return [data]
-    found: list[torch.Tensor] = []
+def _tensors(data: Any) -> list[Tensor]:
+    """The tensors of a batch, through tuples, lists and dictionaries, at most :data:`MAX_TENSORS`."""
+    found: list[Tensor] = []
     pending: list[Any] = [data]
-    while pending and len(found) < limit:
+    while pending and len(found) < MAX_TENSORS:
         value = pending.pop()
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, Tensor):
             found.append(value)
+        elif isinstance(value, (tuple, list)):
+            pending.extend(value[:MAX_TENSORS])  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(value, dict):
             pending.extend(value.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-        elif isinstance(value, (tuple, list)) and len(value) <= limit:  # pyright: ignore[reportUnknownArgumentType]
-            pending.extend(value)  # pyright: ignore[reportUnknownArgumentType]
     return found
 
 
-def _same_layout(view: torch.Tensor, origin: torch.Tensor) -> bool:
+def _straight(view: Tensor, origin: Tensor) -> bool:
+    """Row *i* of the view is row *i* of the origin: both laid out row by row, from the same place, all of it."""
     return (
         view.numel() == origin.numel()
+        and view.shape[0] == origin.shape[0]
         and view.storage_offset() == origin.storage_offset()
         and view.is_contiguous()
         and origin.is_contiguous()

@@ -21,10 +21,6 @@ def undisturbed() -> ExitStack:
     return stack
 
 
-without_torch_function: Any = _c.DisableTorchFunction
-"""A context: torch-function modes (``with torch.device(...)``) and subclasses are not asked."""
-
-
 def intercepted() -> bool:
     """A dispatch mode is active (fake tensors, a counter of operations): operators of ours would show up in it."""
     return _c._len_torch_dispatch_stack() > 0

@@ -1,27 +1,28 @@
-"""What the instruments saw becomes entries, blocks and messages: the room's one door.
+"""What the instruments saw becomes calls, groups and messages: the room's one door.
 
 All methods run on the training thread. The recorder counts steps and backward calls, ties losses to batches, and works
-a block off when it is full, old, or when somebody is about to look.
+calls off when there are enough of them, when they are old, or when somebody is about to look.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 import weakref
 from collections import deque
-from time import perf_counter, perf_counter_ns
+from itertools import groupby
+from threading import get_ident
+from time import perf_counter_ns, time
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from onthefly.capture.batches import Batch, LoaderRecord, RecentBatches
-from onthefly.capture.block import Block
-from onthefly.capture.entry import Entry
+from onthefly.capture.group import CHANGED, Call, Group, Worked, version, work
 from onthefly.capture.probation import Probation
-from onthefly.capture.quiet import intercepted, undisturbed, without_torch_function
-from onthefly.capture.steps import StepTable, learning_rates
-from onthefly.capture.tail import Reading, Unreadable, read
+from onthefly.capture.quiet import intercepted, undisturbed
+from onthefly.capture.reading import Reading, Unreadable
+from onthefly.capture.steps import StepTable
+from onthefly.capture.tail import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     from onthefly.protocol import Metrics, Records
 
 BLOCK_CALLS = 32
-BLOCK_SECONDS = 0.05
+BLOCK_NS = 50_000_000
 BLOCK_BYTES = 64 * 1024
 """A tensor larger than this is reduced at once instead of being kept."""
+
+
+_modes: Any = torch._C._len_torch_dispatch_stack  # pyright: ignore[reportPrivateUsage]
 
 
 class Recorder:
@@ -54,24 +58,26 @@ class Recorder:
         self._thread = 0
         self._loaders: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
         self._batches = RecentBatches()
-        self._entries: list[Entry] = []
-        self._oldest = 0.0
-        self._blocks: deque[Block] = deque()
+        self._calls: list[Call] = []
+        self._oldest = 0
+        self._groups: deque[Group] = deque()
         self._probation = Probation()
         self._steps = StepTable()
         self._counted: weakref.ref[Optimizer] | None = None
-        self._step_ended = perf_counter()
-        self._step_rows = 0
+        self._step_ended = perf_counter_ns()
+        self._samples = 0
+        """Rows seen since the last step."""
 
     def is_training_thread(self) -> bool:
         """Whether this is the thread whose calls are recorded: the first that made one."""
-        thread = threading.get_ident()
-        if not self._thread:
-            self._thread = thread
+        thread = get_ident()
         if thread == self._thread:
             return True
-        self._notice("a second thread trains in this process: its steps and losses are not recorded", "")
-        return False
+        if self._thread:
+            self._notice("a second thread trains in this process: its steps and losses are not recorded", "")
+            return False
+        self._thread = thread
+        return True
 
     def open_source(self, loader: Any) -> LoaderRecord:
         """Where an iterator of this loader delivers to."""
@@ -84,133 +90,128 @@ class Recorder:
         return record
 
     def observe(self, tensors: Any, gradients: Any) -> None:
-        """A backward call is about to run."""
-        if not self.is_training_thread():
+        """A backward call is about to run.
+
+        On the hot path, so it is written flat: in a real loop each call of a Python function costs about 1 us here.
+        """
+        if get_ident() != self._thread and not self.is_training_thread():
             return
         start = perf_counter_ns()
-        newest = self._batches.newest
-        if newest is not None:
-            self.epoch = newest.epoch
-        entry = Entry(self.backwards, self.step, self.epoch, time.time())
-        self.backwards += 1
-        if intercepted():
-            entry.refuse("a dispatch mode was active (fake tensors or a counter of operations)")
+        if gradients is None and type(tensors) is Tensor and not tensors.dim() and not _modes():
+            root, reading = tensors.detach(), read(tensors)
         else:
-            with without_torch_function():
-                self._read(entry, _single(tensors), gradients)
-        self._append(entry)
-        self._meter.add_since(start)
+            root, reading = _find(tensors, gradients)
+        worked = None
+        kept = 0
+        batch = None if type(reading) is Unreadable else self._batches.plain(reading.tensors[1])
+        if batch is not None:
+            loader, self.epoch = batch.loader, batch.epoch
+        else:
+            reading, batch, loader = self._look_closer(reading)
+        if type(reading) is Reading:
+            source, target = reading.tensors[:2]
+            self._samples += target.shape[0]
+            if not self._probation.passed or source.numel() * source.element_size() > BLOCK_BYTES:
+                worked = self._work_at_once(reading)
+            else:
+                kept = version(root, reading)
+        if not self._calls:
+            self._oldest = start
+        self._calls.append(Call(self.backwards, self.step, self.epoch, time(), root, reading, batch, loader, kept, worked))
+        self.backwards += 1
+        self._meter.ours_ns += perf_counter_ns() - start
 
     def stepped(self, optimizer: Optimizer) -> None:
         """An outermost optimizer step ended. Steps of the first optimizer that stepped are the ones that count."""
+        start = perf_counter_ns()
         counted = self._counted() if self._counted is not None else None
         if counted is None:
             self._counted, counted = weakref.ref(optimizer), optimizer
-        if counted is not optimizer:
-            return
-        start = perf_counter_ns()
-        now = perf_counter()
-        seconds, self._step_ended = now - self._step_ended, now
-        self._meter.add_since(start)
-        ours, waiting = self._meter.take()
-        values = learning_rates(optimizer)
-        values["step_ms"], values["data_ms"], values["onthefly_us"] = seconds * 1e3, waiting, ours
-        if self._step_rows:
-            values["throughput"], self._step_rows = self._step_rows / max(seconds, 1e-9), 0
-        self._steps.add(self.step, self.epoch, time.time(), values)
-        self.step += 1
-        if self._due(now):
+        if counted is optimizer:
+            meter = self._meter
+            self._steps.add(self.step, self.epoch, start, start - self._step_ended, meter.waiting_ns, meter.ours_ns,
+                            self._samples, optimizer.param_groups)  # fmt: skip
+            meter.waiting_ns = meter.ours_ns = self._samples = 0
+            self._step_ended = start
+            self.step += 1
+        if len(self._calls) >= BLOCK_CALLS or (self._calls and start - self._oldest >= BLOCK_NS):
             self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 
     def held(self) -> None:
         """The script was held at the gate: that time belongs to no step."""
-        self._step_ended = perf_counter()
+        self._step_ended = perf_counter_ns()
 
     def work_off(self, *, wait: bool = False) -> None:
         """Send what there is; with ``wait`` also what is still under way from an accelerator."""
-        if intercepted():
-            return
-        if self._entries:
-            entries, self._entries = self._entries, []
+        if self._calls and not intercepted():
+            calls, self._calls = [self._settled(call) for call in self._calls], []
             with undisturbed():
-                self._blocks.append(Block(entries))
-        while self._blocks and (wait or self._blocks[0].ready()):
-            block = self._blocks.popleft()
-            self._emit(block.records(self.run))
-            if block.changed():
-                self._probation.fail()
+                self._groups.extend(Group(list(group)) for _, group in groupby(calls, Call.kind))
+        while self._groups and (wait or self._groups[0].ready()):
+            self._finish(self._groups.popleft())
         if len(self._steps):
             self._emit(self._steps.take(self.run))
 
-    def _append(self, entry: Entry) -> None:
-        if not self._entries:
-            self._oldest = perf_counter()
-        self._entries.append(entry)
-        if self._probation.passed and entry.reading is not None and _largest(entry) <= BLOCK_BYTES:
-            entry.defer()
-        elif entry.reading is not None:
+    def _work_at_once(self, reading: Reading) -> Worked:
+        with undisturbed():
+            self._probation.watch(reading)
+            return work([reading])
+
+    def _finish(self, group: Group) -> None:
+        if not group.suspects():
+            self._emit(group.records(self.run))
+            return
+        # Memory shared with NumPy changes behind the version counter; what was read then is not that step's.
+        self._probation.fail()
+        for call in group.calls:
             with undisturbed():
-                self._probation.watch(entry)
-                entry.work()
-        if self._due(perf_counter()):
-            self.work_off()
+                alone = Group([call])
+                if alone.suspects():
+                    alone = Group([call.refused(CHANGED)])
+            self._emit(alone.records(self.run))
 
-    def _due(self, now: float) -> bool:
-        pending = len(self._entries) or len(self._steps)
-        return pending >= BLOCK_CALLS or bool(self._entries and now - self._oldest >= BLOCK_SECONDS)
+    def _settled(self, call: Call) -> Call:
+        """The call as it can be worked off now."""
+        if not call.intact():
+            self._probation.fail()
+            return call.refused(CHANGED)
+        return call
 
-    def _read(self, entry: Entry, root: Tensor | None, gradients: Any) -> None:
-        if root is None or root.numel() != 1:
-            entry.refuse("backward was called on several numbers" if root is None else "the loss is not a single number")
-            return
-        entry.root = root.detach().reshape(())
-        if _single(gradients) is not None:
-            entry.refuse("a gradient was passed to backward, so the loss is not the number that was propagated")
-            return
-        reading = read(root)
+    def _look_closer(
+        self, reading: Reading | Unreadable
+    ) -> tuple[Reading | Unreadable, Batch | None, LoaderRecord | None]:
+        """For a loss that is not plainly the newest batch's: what it belongs to, and what to tell the user."""
+        newest = self._batches.newest
+        batch, loader = None, newest.loader if newest is not None else None
+        if not isinstance(reading, Unreadable):
+            batch, loader, epoch, doubt, refusal = self._batches.tie(reading.target)
+            self.epoch = epoch if epoch >= 0 else self.epoch
+            if refusal:
+                reading = Unreadable(refusal)
+            elif doubt:
+                self._notice(f"samples have no index: {doubt}", "")
+        elif newest is not None:
+            self.epoch = newest.epoch
         if isinstance(reading, Unreadable):
-            entry.refuse(reading.reason)
             self._notice(f"per-sample losses are not captured: {reading.reason}", "")
-        else:
-            self._tie(entry, reading)
-
-    def _tie(self, entry: Entry, reading: Reading) -> None:
-        """Find the batch that the loss belongs to, and decide whether its rows are samples, and which."""
-        target = reading.kept.target
-        found = self._batches.find(target)
-        batch = found[0] if found is not None else self._batches.newest
-        rows = target.shape[0]
-        if batch is not None:
-            entry.loader = batch.loader.name
-            entry.epoch = self.epoch = batch.epoch
-            if rows != batch.rows():
-                entry.refuse(f"the loss has {rows} rows for a batch of {batch.rows()}: they are not samples")
-                self._notice(f"per-sample losses are not captured: {entry.reason}", "")
-                return
-        entry.reading = reading
-        self._step_rows += rows
-        why = _why_no_index(target, found, batch)
-        if why:
-            self._notice(f"samples have no index: {why}", "")
-        elif found is not None:
-            entry.indices = found[0].indices
+        return reading, batch, loader
 
 
-def _why_no_index(target: Tensor, found: tuple[Batch, Tensor] | None, newest: Batch | None) -> str:
-    if newest is None:
-        return "the script uses no DataLoader"
-    if found is None:
-        return "the loss's target is not a tensor of a batch (it was copied or computed)"
-    return found[0].rows_of(target, found[1])
-
-
-def _single(tensors: Any) -> Tensor | None:
-    """The one tensor of an argument that may be a tensor or a sequence of them."""
-    if isinstance(tensors, (tuple, list)) and len(tensors) == 1:  # pyright: ignore[reportUnknownArgumentType]
-        tensors = tensors[0]  # pyright: ignore[reportUnknownVariableType]
-    return tensors if isinstance(tensors, Tensor) else None
-
-
-def _largest(entry: Entry) -> int:
-    return max([tensor.numel() * tensor.element_size() for tensor in entry.tensors()], default=0)
+def _find(tensors: Any, gradients: Any) -> tuple[Tensor | None, Reading | Unreadable]:
+    """The number that is back-propagated, detached, and what can be read below it."""
+    if type(tensors) is not Tensor:
+        if isinstance(tensors, (tuple, list)) and len(tensors) == 1:  # pyright: ignore[reportUnknownArgumentType]
+            tensors = tensors[0]  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(tensors, Tensor):
+            return None, Unreadable("backward was called on several tensors")
+    if tensors.numel() != 1:
+        return None, Unreadable("the loss is not a single number")
+    root = tensors.detach()
+    if root.dim():
+        root = root.reshape(())
+    if gradients is not None and gradients not in ((None,), [None]):
+        return root, Unreadable("a gradient was passed to backward, so the loss is not the number that was propagated")
+    if intercepted():
+        return None, Unreadable("a dispatch mode was active (fake tensors, or a counter of operations)")
+    return root, read(tensors)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from typing import TYPE_CHECKING, Any
+from time import perf_counter_ns, time
+from typing import Any
 
 from onthefly.protocol import Metrics
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
 MAX_GROUPS = 8
 """Parameter groups whose learning rate is recorded; layer-wise decay makes hundreds that move together."""
 
@@ -19,47 +16,49 @@ class StepTable:
     """Columns that grow by a row a step and are emptied into a message."""
 
     def __init__(self) -> None:
-        self._step = array("q")
-        self._epoch = array("i")
-        self._time = array("d")
-        self._values: dict[str, array[float]] = {}
+        self._rows: list[tuple[int, int, int, int, int, int, int]] = []
+        self._rates: list[tuple[float, ...]] = []
+        self._start = time() - perf_counter_ns() / 1e9
+        """The wall clock at the zero of the monotonic one, read once: steps stay in order when the clock is set back."""
 
     def __len__(self) -> int:
-        return len(self._step)
+        return len(self._rows)
 
-    def add(self, step: int, epoch: int, time: float, values: dict[str, float]) -> None:
-        """One row; a name that a row does not have is NaN there."""
-        rows = len(self._step)
-        self._step.append(step)
-        self._epoch.append(epoch)
-        self._time.append(time)
-        for name, value in values.items():
-            column = self._values.get(name)
-            if column is None:
-                column = self._values[name] = array("d", [math.nan]) * rows
-            column.append(value)
-        for name, column in self._values.items():
-            if name not in values:
-                column.append(math.nan)
+    def add(
+        self, step: int, epoch: int, ended_ns: int, took_ns: int, waiting_ns: int, ours_ns: int, samples: int,
+        groups: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        """One finished step: when (``perf_counter_ns``), how long it took, of that waiting for data and in our hooks."""
+        self._rows.append((step, epoch, ended_ns, took_ns, waiting_ns, ours_ns, samples))
+        if len(groups) == 1 and type(groups[0].get("lr")) is float:
+            self._rates.append((groups[0]["lr"],))
+        else:
+            self._rates.append(tuple([_rate(group.get("lr")) for group in groups[:MAX_GROUPS]]))
 
     def take(self, run: str) -> Metrics:
         """The rows as a message; the table is empty afterwards."""
-        message = Metrics(
+        step, epoch, ended, took, waiting, ours, samples = zip(*self._rows)
+        values = {
+            "step_ms": array("d", [ns / 1e6 for ns in took]),
+            "data_ms": array("d", [ns / 1e6 for ns in waiting]),
+            "onthefly_us": array("d", [ns / 1e3 for ns in ours]),
+            "throughput": array("d", [count * 1e9 / ns if count and ns else math.nan for count, ns in zip(samples, took)]),
+        }
+        for number in range(max(map(len, self._rates))):
+            column = [rates[number] if number < len(rates) else math.nan for rates in self._rates]
+            values[f"lr/{number}" if number else "lr"] = array("d", column)
+        self._rows, self._rates = [], []
+        return Metrics(
             run=run,
-            step=self._step.tobytes(),
-            epoch=self._epoch.tobytes(),
-            time=self._time.tobytes(),
-            values={name: column.tobytes() for name, column in self._values.items()},
+            step=array("q", step).tobytes(),
+            epoch=array("i", epoch).tobytes(),
+            time=array("d", [self._start + ns / 1e9 for ns in ended]).tobytes(),
+            values={name: column.tobytes() for name, column in values.items()},
         )
-        self.__init__()
-        return message
 
 
-def learning_rates(optimizer: Optimizer) -> dict[str, float]:
-    """``lr`` of the first parameter group, ``lr/1`` and so on of the others; none that lies on an accelerator."""
-    rates: dict[str, float] = {}
-    for number, group in enumerate(optimizer.param_groups[:MAX_GROUPS]):
-        rate: Any = group.get("lr")
-        if isinstance(rate, (int, float)) or getattr(getattr(rate, "device", None), "type", "") == "cpu":
-            rates[f"lr/{number}" if number else "lr"] = float(rate)
-    return rates
+def _rate(rate: Any) -> float:
+    """A learning rate as a number; NaN for one that lies on an accelerator (reading it would stall the script)."""
+    if isinstance(rate, (int, float)):
+        return rate
+    return float(rate) if getattr(getattr(rate, "device", None), "type", "") == "cpu" else math.nan

@@ -34,15 +34,14 @@ class BackwardInstrument:
         self._slot.restore()
 
     def _wrap(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        observe, guard = self._observe, self._guard
+        observe = self._guard.around(self._observe)
         # -1 outside of the engine: checkpointing and custom functions call backward from within a backward.
         graph_task: Callable[[], int] = torch._C._current_graph_task_id  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
 
         @functools.wraps(original)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
             if slot.enabled and graph_task() == -1:
-                with guard:
-                    observe(tensors, grad_tensors)
+                observe(tensors, grad_tensors)
             return original(tensors, grad_tensors, *args, **kwargs)
 
         _skip_in_dynamo(backward)

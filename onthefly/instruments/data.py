@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from onthefly.errors import Guard
 
 FEED = "_onthefly_feed"
-"""The attribute of a loader's iterator that holds its :class:`Feed`: it lives and dies with the iterator, which cannot
-be pickled or copied, so that nobody meets it. (A dictionary of weak keys costs 0.6 us a look-up.)"""
+"""The attribute of a loader's iterator that holds its :class:`Feed`, beside ``_onthefly_drawn``, the newest index list of
+its sampler (a copy, since a batch sampler may reuse its list). They live and die with the iterator, which cannot be
+pickled or copied, so that nobody meets them. (A dictionary of weak keys costs 0.6 us a look-up.)"""
 
 
 class Source(Protocol):
@@ -45,13 +46,11 @@ class Source(Protocol):
 class Feed:
     """What one iterator of a loader has under way."""
 
-    __slots__ = ("drawn", "filed", "source")
+    __slots__ = ("filed", "source")
 
     def __init__(self) -> None:
         self.source: Optional[Source] = None
         """None until the loader's ``__iter__`` returned (the first tasks are sent to workers before)."""
-        self.drawn: Any = None
-        """The newest index list from the sampler: a copy, since a batch sampler may reuse its list."""
         self.filed: dict[int, Any] = {}
         """Index lists by task, for batches that workers have under way."""
 
@@ -87,50 +86,45 @@ class DataInstrument:
             slot.restore()
 
     def _wrap_iter(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        guard, open_source = self._guard, self._open_source
+        begin = self._guard.around(self._begin)
 
         @functools.wraps(original)
         def __iter__(loader: Any) -> Any:  # noqa: N807
             iterator = original(loader)
             if slot.enabled:
-                with guard:
-                    _feed(iterator).source = open_source(loader)
+                begin(iterator, loader)
             return iterator
 
         return __iter__
 
     def _wrap_next_index(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        guard = self._guard
-
         @functools.wraps(original)
         def _next_index(iterator: Any) -> Any:
             index = original(iterator)
+            # Two plain lines that cannot fail, so no guard: this runs for every batch.
             if slot.enabled:
-                with guard:
-                    _feed(iterator).drawn = index.copy() if type(index) is list else index
+                iterator._onthefly_drawn = index.copy() if type(index) is list else index
             return index
 
         return _next_index
 
     def _wrap_try_put_index(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        guard = self._guard
+        file = self._guard.around(_file)
 
         @functools.wraps(original)
         def _try_put_index(iterator: Any) -> Any:
+            if not slot.enabled:
+                return original(iterator)
             task = iterator._send_idx
             result = original(iterator)
-            if slot.enabled and iterator._send_idx != task:
-                with guard:
-                    feed = _feed(iterator)
-                    if task == 0:  # a persistent iterator starts its next epoch
-                        feed.filed.clear()
-                    feed.filed[task] = feed.drawn
+            if iterator._send_idx != task:
+                file(iterator, task)
             return result
 
         return _try_put_index
 
     def _wrap_next_data(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        guard, meter = self._guard, self._meter
+        deliver, finish, meter = self._guard.around(_deliver), self._guard.around(_finish), self._meter
 
         @functools.wraps(original)
         def _next_data(iterator: Any) -> Any:
@@ -140,17 +134,18 @@ class DataInstrument:
             try:
                 data = original(iterator)
             except StopIteration:
-                with guard:
-                    _finish(iterator)
+                finish(iterator)
                 raise
             came = perf_counter_ns()
+            deliver(iterator, data)
             meter.waiting_ns += came - start
-            with guard:
-                _deliver(iterator, data)
-            meter.add_since(came)
+            meter.ours_ns += perf_counter_ns() - came
             return data
 
         return _next_data
+
+    def _begin(self, iterator: Any, loader: Any) -> None:
+        _feed(iterator).source = self._open_source(loader)
 
 
 def _feed(iterator: Any) -> Feed:
@@ -161,12 +156,18 @@ def _feed(iterator: Any) -> Feed:
     return feed
 
 
-def _deliver(iterator: Any, data: Any) -> None:
+def _file(iterator: Any, task: int) -> None:
     feed = _feed(iterator)
-    tasks = getattr(iterator, "_task_info", None)
-    indices = feed.drawn if tasks is None else feed.arrived(tasks)
+    if task == 0:  # a persistent iterator starts its next epoch
+        feed.filed.clear()
+    feed.filed[task] = iterator._onthefly_drawn
+
+
+def _deliver(iterator: Any, data: Any) -> None:
+    feed: Feed = iterator._onthefly_feed
     if feed.source is not None:
-        feed.source.deliver(indices, data)
+        drawn = iterator._onthefly_drawn if iterator._num_workers == 0 else feed.arrived(iterator._task_info)
+        feed.source.deliver(drawn, data)
 
 
 def _finish(iterator: Any) -> None:

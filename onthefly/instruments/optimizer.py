@@ -8,6 +8,7 @@ nothing open behind it.
 from __future__ import annotations
 
 import sys
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -18,20 +19,22 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
+    from onthefly.core.gate import Gate
     from onthefly.errors import Guard
 
 
 class OptimizerInstrument:
     """The global pre and post hook of optimizers, for one training thread."""
 
-    def __init__(self, stepped: Callable[[Optimizer], None], is_ours: Callable[[], bool], guard: Guard) -> None:
-        """``stepped(optimizer)`` is called after each outermost step; ``is_ours()`` says whether this thread counts.
+    def __init__(self, stepped: Callable[[Optimizer], None], gate: Gate, hold: Callable[[], None], guard: Guard) -> None:
+        """``stepped(optimizer)`` is called after each outermost step, then ``hold()`` if a command waits at the gate.
 
-        ``stepped`` may hold the thread (the gate) and may raise what must reach the script; it guards its own parts.
+        ``hold`` may keep the thread, and may raise what must reach the script (an interrupt, a stop).
         """
-        self._stepped = stepped
-        self._is_ours = is_ours
-        self._guard = guard
+        self._stepped = guard.around(stepped)
+        self._gate = gate
+        self._hold = hold
+        self._thread = 0
         self._enabled = True
         self._inside = False
         self._open: list[int] = []
@@ -49,28 +52,31 @@ class OptimizerInstrument:
                 handle.remove()
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self._enabled or not self._is_ours():
-            return
-        self._inside = True
-        with self._guard:
+        if get_ident() != self._thread:
+            if self._thread:
+                return  # another thread that trains: the recorder has told the user
+            self._thread = get_ident()
+        if self._enabled:
             frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if self._open:
                 self._drop_abandoned(frame)
             self._open.append(id(frame))
-        self._inside = False
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self._enabled or not self._open or not self._is_ours():
+        if not self._open or not self._enabled or get_ident() != self._thread:
             return
         frame = id(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         while self._open and self._open.pop() != frame:
             pass  # steps inside this one that raised and were caught
-        if not self._open:
-            self._inside = True
-            try:
-                self._stepped(optimizer)
-            finally:
-                self._inside = False
+        if self._open:
+            return
+        self._inside = True
+        self._stepped(optimizer)
+        try:
+            if self._gate.waiting:
+                self._hold()
+        finally:
+            self._inside = False
 
     def _drop_abandoned(self, frame: FrameType) -> None:
         """Forget steps that raised: those whose frame is no longer among this one's callers."""
