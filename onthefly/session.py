@@ -64,8 +64,9 @@ class Session:
         meter = Meter()
         self._recorder = Recorder(self._record, self.notice, meter, RUN)
         self._gate = Gate(self._answer, self._announce, world_size=settings.world_size)
+        link = Guard("the link to the hub", strict=settings.strict)
         self._link = Link(
-            settings, _hello(self.id, settings),
+            settings, _hello(self.id, settings), link,
             on_command=self._gate.submit, on_open=self._opened, on_lost=self._lost,
         )  # fmt: skip
         gate = Guard("the gate", strict=settings.strict, notify=self.notice)
@@ -77,6 +78,7 @@ class Session:
             self._arm("recording steps", lambda guard: OptimizerInstrument(
                 self._recorder.stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip
+        self._hang_up = link.around(self._link.close)
         gate.disarm = self._instruments[-1].disarm
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.close)
@@ -102,7 +104,7 @@ class Session:
         self._gate.close(self._place())
         if self._linked:
             self._announce(*self._ending())
-            self._link.close(CLOSE_SECONDS)
+            self._hang_up(CLOSE_SECONDS)
 
     def _arm(self, name: str, build: Callable[[Guard], Instrument]) -> Instrument:
         guard = Guard(name, strict=self._settings.strict, notify=self.notice)
@@ -204,7 +206,7 @@ def _hello(session: str, settings: Settings) -> Hello:
         run=RUN,
         world_size=settings.world_size,
         started=time.time(),
-        versions={"onthefly": __version__, "python": platform.python_version(), "torch": torch.__version__},
+        versions={"onthefly": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
     )
 
 

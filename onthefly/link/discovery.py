@@ -83,7 +83,7 @@ def publish(folder: Path, hub: HubFile) -> Path:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of that number exists on this machine."""
+    """Whether a process of that number runs on this machine (one that ended and was not waited for does not)."""
     if os.name == "nt":
         return True  # no cheap test; a connection decides
     try:
@@ -92,7 +92,11 @@ def alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except (OSError, IndexError):
+        return True  # no /proc here: it exists, and that is all there is to know
 
 
 def spawn_hub(settings: Settings) -> None:

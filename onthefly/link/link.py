@@ -24,6 +24,7 @@ from onthefly.protocol import Ack, Command, Denied, Welcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onthefly.errors import Guard
     from onthefly.protocol import AgentMessage, Hello
     from onthefly.settings import Settings
 
@@ -38,6 +39,7 @@ class Link:
         self,
         settings: Settings,
         hello: Hello,
+        guard: Guard,
         *,
         on_command: Callable[[Command], None],
         on_open: Callable[[str], None],
@@ -61,7 +63,7 @@ class Link:
         self._drained = threading.Event()
         self._retry_at = 0.0
         self._retry_after = FIRST_RETRY
-        self._thread = threading.Thread(target=self._run, name="onthefly-link", daemon=True)
+        self._thread = threading.Thread(target=guard.around(self._run), name="onthefly-link", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""

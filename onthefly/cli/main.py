@@ -1,0 +1,64 @@
+"""The table of commands, and how a command line is told from a script to run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NamedTuple
+
+from onthefly.errors import ExitCode, OnTheFlyError
+
+
+class Entry(NamedTuple):
+    """A command: the module in :mod:`onthefly.cli` with its ``main(argv) -> int``, and what it does."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "run": Entry("run", "run a command under OnTheFly: onthefly run [OPTIONS] -- python train.py"),
+    "ps": Entry("ps", "list sessions"),
+    "ctl": Entry("ctl", "pause, resume or stop a session"),
+    "samples": Entry("table", "per-sample losses of a session, as a table"),
+    "metrics": Entry("table", "metrics of a session, as a table"),
+    "dashboard": Entry("dashboard", "open the dashboard in a browser"),
+    "hub": Entry("hub", "run the hub in the foreground (it starts by itself when it is needed)"),
+}
+
+USAGE = """usage: python -m onthefly [OPTIONS] SCRIPT|-m MODULE|-c CODE [ARGS]
+       onthefly COMMAND [OPTIONS]
+
+Runs a training script as Python would, and shows what happens in it. Options: --project NAME, --name NAME,
+--open (the dashboard in a browser), --quiet, --version.
+
+commands:
+"""
+
+
+def usage() -> str:
+    """The help text."""
+    width = max(map(len, COMMANDS))
+    return USAGE + "".join(f"  {name:{width}}  {entry.summary}\n" for name, entry in COMMANDS.items())
+
+
+def main(argv: list[str]) -> int:
+    """Run one command line; the exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return ExitCode.DONE if argv else ExitCode.USAGE
+    if argv[0] == "--version":
+        from onthefly.version import __version__
+
+        sys.stdout.write(f"onthefly {__version__}\n")
+        return ExitCode.DONE
+    name = argv[0] if argv[0] in COMMANDS else "run"
+    try:
+        module = importlib.import_module(f"onthefly.cli.{COMMANDS[name].module}")
+        return module.main(argv)
+    except OnTheFlyError as error:
+        remedy = f"\n  {error.remedy}" if error.remedy else ""
+        sys.stderr.write(f"onthefly: {error.message}{remedy}\n")
+        return error.exit_code
+    except BrokenPipeError:
+        return ExitCode.FAILED

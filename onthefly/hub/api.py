@@ -1,0 +1,195 @@
+"""The HTTP routes: what each answers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from onthefly.errors import UsageError
+from onthefly.hub import queries, tables
+from onthefly.link.proof import PROOF_HEADER, prove
+from onthefly.protocol import PHASES, RUN_PATTERN, CommandRequest, Series, Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from onthefly.hub.keeper import Keeper
+    from onthefly.hub.registry import LiveSession, Registry
+
+STATIC = Path(__file__).parent / "static"
+ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html", ".png": "image/png"}
+NOT_BUILT = b"<!doctype html><title>OnTheFly</title><p>The dashboard is not built. In a checkout: make dashboard."
+MAX_POINTS = 20_000
+DEFAULT_BINS = 48
+
+
+class Api:
+    """The handlers; they look things up and never change a session themselves."""
+
+    def __init__(self, token: str, registry: Registry, keeper: Keeper) -> None:
+        self._token = token
+        self._registry = registry
+        self._keeper = keeper
+        # Read once, by name: a request's path is looked up, never opened.
+        self._assets = {path.name: path for path in (STATIC / "assets").glob("*") if path.suffix in ASSET_TYPES}
+
+    def add_to(self, app: web.Application, socket: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
+        """Register every route, by name; the names without data are listed in :mod:`onthefly.hub.auth`."""
+        base = "/api/v1/sessions"
+        routes: list[tuple[str, str, str, Any]] = [
+            ("GET", "/healthz", "health", self.health),
+            ("GET", "/", "shell", self.shell),
+            ("GET", "/assets/{name}", "asset", self.asset),
+            ("GET", "/api/v1/ws", "socket", socket),
+            ("GET", base, "sessions", self.sessions),
+            ("GET", base + "/{id}", "session", self.session),
+            ("DELETE", base + "/{id}", "remove", self.remove),
+            ("GET", base + "/{id}/runs", "runs", self.runs),
+            ("GET", base + "/{id}/metrics", "metrics", self.metrics),
+            ("GET", base + "/{id}/backwards", "backwards", self.backwards),
+            ("GET", base + "/{id}/samples", "samples", self.samples),
+            ("GET", base + "/{id}/histogram", "histogram", self.histogram),
+            ("POST", base + "/{id}/commands", "command", self.command),
+            ("GET", base + "/{id}/commands/{n}", "answer", self.answer),
+        ]
+        for method, path, name, handler in routes:
+            app.router.add_route(method, path, handler, name=name)
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Nothing but that it lives, and the proof that it is the hub of ``hub.json``."""
+        given = request.query.get("nonce", "")
+        headers: dict[str, str] = {}
+        if given:
+            try:
+                headers[PROOF_HEADER] = prove(self._token, b"healthz", bytes.fromhex(given[:128])).hex()
+            except ValueError as error:
+                raise UsageError("the nonce is not hexadecimal") from error
+        return web.Response(headers=headers)
+
+    async def shell(self, request: web.Request) -> web.Response:
+        """The page; it carries no data."""
+        page = STATIC / "index.html"
+        if not page.is_file():
+            return web.Response(status=503, body=NOT_BUILT, content_type="text/html")
+        return web.Response(body=page.read_bytes(), content_type="text/html", charset="utf-8")
+
+    async def asset(self, request: web.Request) -> web.Response:
+        """A file of the built dashboard."""
+        path = self._assets.get(request.match_info["name"])
+        if path is None:
+            raise web.HTTPNotFound
+        return web.Response(body=path.read_bytes(), content_type=ASSET_TYPES[path.suffix], charset="utf-8")
+
+    async def sessions(self, request: web.Request) -> web.Response:
+        """All sessions, newest start first."""
+        return _json(Sessions(sessions=self._registry.newest_first()))
+
+    async def session(self, request: web.Request) -> web.Response:
+        """One session."""
+        return _json(self._find(request).info)
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Delete a session that has ended."""
+        self._registry.remove(self._find(request))
+        return _json({})
+
+    async def runs(self, request: web.Request) -> web.Response:
+        """The runs of a session."""
+        return _json(await self._keeper.read(self._find(request), queries.runs))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """With ``points``: one metric as a series for a chart; without: the table."""
+        if "points" not in request.query:
+            return await self._table(request, "metrics")
+        live = self._find(request)
+        points = _whole(request, "points", 1, MAX_POINTS, 2000)
+        after = _whole(request, "after", 0, 1 << 53, 0)
+        run, name = _run(request, live), request.query.get("name", "loss")
+        columns, bucketed = await self._keeper.read(
+            live, lambda cursor: queries.series(cursor, run, name, after, points)
+        )
+        value = [_number(number) for number in columns["value"].tolist()]
+        store = await self._keeper.store(live)
+        return _json(Series(
+            session=live.info.id, run=run, name=name, bucketed=bucketed,
+            cursor=str(store.backward_rows if name == "loss" else store.metric_rows),
+            step=columns["step"].tolist(), epoch=columns["epoch"].tolist(), time=columns["time"].tolist(), value=value,
+            low=[_number(number) for number in columns["low"].tolist()] if bucketed else value,
+            high=[_number(number) for number in columns["high"].tolist()] if bucketed else value,
+        ))  # fmt: skip
+
+    async def backwards(self, request: web.Request) -> web.Response:
+        """The table of backward calls."""
+        return await self._table(request, "backwards")
+
+    async def samples(self, request: web.Request) -> web.Response:
+        """The table of per-sample records."""
+        return await self._table(request, "samples")
+
+    async def _table(self, request: web.Request, table: str) -> web.Response:
+        form = request.query.get("format", "json")
+        if form not in tables.TYPES:
+            raise UsageError(f"unknown format {form[:20]!r}", f"one of {', '.join(tables.TYPES)}")
+        chosen = tables.selection(table, request.query)
+        body = await self._keeper.read(self._find(request), lambda cursor: tables.render(cursor, chosen, form))
+        return web.Response(body=body, headers={"Content-Type": tables.TYPES[form]})
+
+    async def histogram(self, request: web.Request) -> web.Response:
+        """The per-sample losses of one epoch."""
+        live = self._find(request)
+        run, phase = _run(request, live), request.query.get("phase", "train")
+        if phase not in PHASES:
+            raise UsageError(f"unknown phase {phase[:20]!r}", f"one of {', '.join(PHASES)}")
+        epoch = _whole(request, "epoch", 0, 1 << 31, 0) if "epoch" in request.query else None
+        bins = _whole(request, "bins", 1, 500, DEFAULT_BINS)
+        return _json(await self._keeper.read(
+            live, lambda cursor: queries.histogram(cursor, live.info.id, run, phase, epoch, bins)
+        ))  # fmt: skip
+
+    async def command(self, request: web.Request) -> web.Response:
+        """Hand a command to the script, and wait a little for its answer."""
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=CommandRequest)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UsageError(f"the command is not understood: {error}") from error
+        if not wanted.id or len(wanted.id) > 100:
+            raise UsageError("a command needs an id of its own", "for instance a uuid")
+        return _json(await self._find(request).command(wanted))
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """What became of a command."""
+        number = request.match_info["n"]
+        if not number.isascii() or not number.isdigit() or len(number) > 9:
+            raise UsageError(f"{number[:20]!r} is no number of a command")
+        return _json(self._find(request).answer(int(number)))
+
+    def _find(self, request: web.Request) -> LiveSession:
+        return self._registry.find(request.match_info["id"])
+
+
+def _json(answer: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+def _number(value: float) -> Any:
+    if math.isfinite(value):
+        return value
+    return "nan" if value != value else "inf" if value > 0 else "-inf"
+
+
+def _run(request: web.Request, live: LiveSession) -> str:
+    run = request.query.get("run", live.info.run)
+    if not RUN_PATTERN.fullmatch(run):
+        raise UsageError(f"{run[:40]!r} is no name of a run")
+    return run
+
+
+def _whole(request: web.Request, name: str, low: int, high: int, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > 16 or not low <= int(text) <= high:
+        raise UsageError(f"{name} must be a whole number from {low} to {high}, not {text[:20]!r}")
+    return int(text)

@@ -1,0 +1,122 @@
+"""Who may ask: exact Host, own Origin, token. Closed by default: a route without a rule wants the token.
+
+aiohttp checks neither Host nor Origin: a page of any site may reach 127.0.0.1, and a name of any site may point there.
+Both are compared as they were sent, byte for byte, with the few spellings of our own address.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from typing import TYPE_CHECKING, Optional
+
+import msgspec
+from aiohttp import web
+
+from onthefly.errors import ExitCode, OnTheFlyError
+from onthefly.protocol import ErrorAnswer, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger("onthefly.hub")
+
+OPEN_ROUTES = frozenset({"health", "shell", "asset"})
+"""Names of the routes that carry no data and need no token (a browser must load the page before it can log in)."""
+
+SUBPROTOCOL = "onthefly.v1"
+TOKEN_SUBPROTOCOL = "onthefly.token."
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; worker-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_STATUS = {ExitCode.USAGE: 400, ExitCode.NO_SESSION: 404, ExitCode.REFUSED: 409}
+
+
+class Guardian:
+    """Decides on each request before any handler sees it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+        self._hosts: frozenset[str] = frozenset()
+
+    def serve_on(self, port: int) -> None:
+        """The port is known now, and with it the names that are ours."""
+        self._hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
+
+    def refusal(self, request: web.Request) -> Optional[tuple[int, Fault]]:
+        """Why this request is not served; None if it may go on."""
+        if request.headers.getall("Host", []) not in [[host] for host in self._hosts] or request.raw_path[:1] != "/":
+            return 421, Fault(code="wrong_host", message="this hub answers to its own address only")
+        origins = request.headers.getall("Origin", [])
+        if origins and origins not in [[f"http://{host}"] for host in self._hosts]:
+            return 403, Fault(code="foreign_origin", message="requests from other pages are not served")
+        if origins and origins[0] != f"http://{request.headers['Host']}":
+            return 403, Fault(code="foreign_origin", message="requests from other pages are not served")
+        if request.match_info.route.name in OPEN_ROUTES and request.method in ("GET", "HEAD"):
+            return None
+        if not self._has_token(request):
+            return 401, Fault(code="no_token", message="this needs the hub's token", remedy="run: onthefly dashboard")
+        if request.method not in ("GET", "HEAD") and request.content_type != "application/json":
+            return 415, Fault(code="content_type", message="changes are asked for with Content-Type: application/json")
+        return None
+
+    def _has_token(self, request: web.Request) -> bool:
+        if request.match_info.route.name == "socket":
+            offered = [part.strip() for value in request.headers.getall("Sec-WebSocket-Protocol", []) for part in value.split(",")]
+            given = [part[len(TOKEN_SUBPROTOCOL):] for part in offered if part.startswith(TOKEN_SUBPROTOCOL)]
+            if SUBPROTOCOL not in offered or len(given) != 1:
+                return False
+            return self._equal(given[0])
+        values = request.headers.getall("Authorization", [])
+        if len(values) != 1 or not values[0].startswith("Bearer "):
+            return False
+        return self._equal(values[0][len("Bearer "):])
+
+    def _equal(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token)
+
+
+def middleware(guardian: Guardian) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    """The guardian, and our errors as answers."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        refused = guardian.refusal(request)
+        if refused is not None:
+            status, fault = refused
+            log.warning("refused (%d %s): %s %.80r from origin %.80r host %.80r", status, fault.code, request.method,
+                        request.path, request.headers.get("Origin"), request.headers.get("Host"))  # fmt: skip
+            return error_response(status, fault)
+        try:
+            return await handler(request)
+        except OnTheFlyError as error:
+            return error_response(_STATUS.get(error.exit_code, 500), Fault(code=error.code, message=error.message, remedy=error.remedy))
+        except web.HTTPException as error:
+            return error_response(error.status, Fault(code=f"http_{error.status}", message=error.reason))
+
+    return guard
+
+
+def error_response(status: int, fault: Fault) -> web.Response:
+    """The JSON body of every error."""
+    return web.Response(status=status, body=msgspec.json.encode(ErrorAnswer(error=fault)), content_type="application/json")
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """On every answer, also those of aiohttp itself."""
+    response.headers.update(HEADERS)
+    response.headers.popall("Server", None)

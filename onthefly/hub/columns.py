@@ -1,0 +1,148 @@
+"""Columns as they come from agents, checked and made into arrays; and columns as they go to clients."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from onthefly.protocol import CERTIFICATES, IDENTITIES, PHASES, Column, ColumnsHeader, Metrics, Records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Array = Any
+"""A one-dimensional NumPy array."""
+
+
+class BadColumns(ValueError):
+    """Columns whose lengths or codes do not fit together."""
+
+
+class Words:
+    """Texts of a batch by number, so that a column of them is a column of codes."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def place(self, word: str) -> int:
+        """The number of this text."""
+        if word not in self._places:
+            self._places[word] = len(self.words)
+            self.words.append(word)
+        return self._places[word]
+
+    def places(self, words: Sequence[str], codes: NDArray[Any]) -> NDArray[Any]:
+        """Codes of one message as codes of the batch; -1 stays."""
+        table = np.array([*[self.place(word) for word in words], -1], dtype=np.int32)
+        return table[codes]
+
+
+def _array(data: bytes, dtype: str, count: int | None, name: str) -> Array:
+    size = np.dtype(dtype).itemsize
+    if len(data) % size or (count is not None and len(data) != count * size):
+        raise BadColumns(f"column {name} has {len(data)} bytes")
+    return np.frombuffer(data, dtype=np.dtype(dtype).newbyteorder("<"))
+
+
+def _codes(data: bytes, limit: int, count: int, name: str) -> Array:
+    codes = _array(data, "u1", count, name)
+    if count and int(codes.max()) >= limit:
+        raise BadColumns(f"column {name} has an unknown code")
+    return codes
+
+
+def backward_columns(records: Records, rank: int, runs: Words, loaders: Words, reasons: Words) -> dict[str, Array]:
+    """The per-call columns of a block, ready for the table ``backwards``; :class:`BadColumns` if they do not fit."""
+    backward = _array(records.backward, "i8", None, "backward")
+    count = len(backward)
+    for codes, names, name in ((records.loader, records.loaders, "loader"), (records.reason, records.reasons, "reason")):
+        places = _array(codes, "i2", count, name)
+        if count and not (-1 <= int(places.min()) and int(places.max()) < len(names)):
+            raise BadColumns(f"column {name} points nowhere")
+    return {
+        "run": np.full(count, runs.place(records.run), dtype=np.int32),
+        "rank": np.full(count, rank, dtype=np.int16),
+        "step": _array(records.step, "i8", count, "step"),
+        "epoch": _array(records.epoch, "i4", count, "epoch"),
+        "backward": backward,
+        "phase": _codes(records.phase, len(PHASES), count, "phase"),
+        "loader": loaders.places(records.loaders, _array(records.loader, "i2", count, "loader")),
+        "loss": _array(records.loss, "f8", count, "loss"),
+        "shared": _array(records.shared, "f8", count, "shared"),
+        "certificate": _codes(records.certificate, len(CERTIFICATES), count, "certificate"),
+        "error": _array(records.error, "f8", count, "error"),
+        "reason": reasons.places(records.reasons, _array(records.reason, "i2", count, "reason")),
+        "time": microseconds(_array(records.time, "f8", count, "time")),
+    }
+
+
+def sample_columns(records: Records, backwards: dict[str, Array]) -> dict[str, Array]:
+    """The per-sample columns of a block, each call's values repeated for its samples."""
+    calls = len(backwards["backward"])
+    counts = _array(records.count, "i4", calls, "count")
+    if calls and int(counts.min()) < 0:
+        raise BadColumns("column count is negative")
+    total = int(counts.sum(dtype=np.int64))
+    sample = _array(records.sample, "i8", total, "sample")
+    starts = np.cumsum(counts, dtype=np.int64) - counts
+    columns = {name: np.repeat(backwards[name], counts)
+               for name in ("run", "rank", "step", "epoch", "backward", "phase", "loader", "certificate", "time")}  # fmt: skip
+    columns["identity"] = np.repeat(_codes(records.identity, len(IDENTITIES), calls, "identity"), counts)
+    columns["position"] = (np.arange(total, dtype=np.int64) - np.repeat(starts, counts)).astype(np.int32)
+    columns["sample"] = sample
+    columns["loss"] = _array(records.sample_loss, "f4", total, "sample_loss")
+    columns["valid"] = _array(records.valid, "i4", total, "valid")
+    return columns
+
+
+def metric_columns(metrics: Metrics, rank: int, runs: Words, names: Words) -> dict[str, Array]:
+    """A block of per-step values as rows of the long table; steps that lack a value (NaN, not a loss) have no row."""
+    step = _array(metrics.step, "i8", None, "step")
+    count = len(step)
+    epoch = _array(metrics.epoch, "i4", count, "epoch")
+    time = microseconds(_array(metrics.time, "f8", count, "time"))
+    parts: list[dict[str, Array]] = []
+    for name, data in metrics.values.items():
+        value = _array(data, "f8", count, name)
+        there = ~np.isnan(value)
+        parts.append({
+            "run": np.full(int(there.sum()), runs.place(metrics.run), dtype=np.int32),
+            "rank": np.full(int(there.sum()), rank, dtype=np.int16),
+            "step": step[there], "epoch": epoch[there], "time": time[there],
+            "name": np.full(int(there.sum()), names.place(name), dtype=np.int32),
+            "value": value[there],
+        })  # fmt: skip
+    return stacked(parts)
+
+
+def stacked(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    """Blocks one below the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def microseconds(seconds: Array) -> Array:
+    """Times as the store keeps them; what is no time becomes the epoch's start."""
+    return np.nan_to_num(seconds * 1e6, nan=0.0, posinf=0.0, neginf=0.0).astype(np.int64)
+
+
+def binary_message(header: ColumnsHeader, columns: dict[str, Array]) -> bytes:
+    """u32 header length, JSON header, padding to 8, then each array padded to 8 (little-endian)."""
+    kinds = {"f8": "<f8", "f4": "<f4", "i8": "<i8", "i4": "<i4", "u1": "u1"}
+    arrays = {name: np.ascontiguousarray(column) for name, column in columns.items()}
+    header.columns = [Column(name=name, dtype=_dtype(array), count=len(array)) for name, array in arrays.items()]
+    head = msgspec.json.encode(header)
+    parts = [struct.pack("<I", len(head)), head, bytes(-(4 + len(head)) % 8)]
+    for column, array in zip(header.columns, arrays.values()):
+        data = array.astype(kinds[column.dtype], copy=False).tobytes()
+        parts += [data, bytes(-len(data) % 8)]
+    return b"".join(parts)
+
+
+def _dtype(array: Array) -> Any:
+    return f"{array.dtype.kind}{array.dtype.itemsize}"

@@ -1,0 +1,90 @@
+"""A session's folder: its ``session.json``, written whole by rename, and its store; and what is left of older ones."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+from typing import TYPE_CHECKING, Optional
+
+import msgspec
+
+from onthefly.link.discovery import alive
+from onthefly.protocol import LIVE_STATES, SESSION_PATTERN, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+log = logging.getLogger("onthefly.hub")
+
+STORE_NAME = "store.duckdb"
+
+
+class SessionFile(msgspec.Struct, kw_only=True):
+    """``session.json``."""
+
+    format: int = 1
+    node: str
+    hub_pid: int
+    session: Session
+
+
+class DataFolder:
+    """The folder ``sessions/`` of this user, one folder in it a session."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.sessions = data_dir / "sessions"
+        self.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def of(self, session: str) -> Path:
+        """The folder of a session; ids are checked here, so that no path comes from outside."""
+        if not SESSION_PATTERN.fullmatch(session):
+            raise ValueError(f"{session!r} is no session id")
+        return self.sessions / session
+
+    def write(self, session: Session) -> None:
+        """Write ``session.json``; a failure is logged, the session lives on in memory."""
+        folder = self.of(session.id)
+        content = SessionFile(node=platform.node(), hub_pid=os.getpid(), session=session)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            temporary = folder / ".session.json.new"
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(msgspec.json.encode(content))
+            temporary.replace(folder / "session.json")
+        except OSError as error:
+            log.warning("session %s: session.json is not written: %s", session.id, error)
+
+    def read_all(self) -> Iterator[Session]:
+        """The sessions of earlier hubs; one that seems to run but whose processes are gone is called crashed."""
+        for folder in self.sessions.iterdir():
+            found = self._read(folder / "session.json")
+            if found is not None and found.id == folder.name:
+                yield found
+
+    def _read(self, path: Path) -> Optional[Session]:
+        try:
+            content = msgspec.json.decode(path.read_bytes(), type=SessionFile)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            log.warning("%s is not readable: %s", path, error)
+            return None
+        session = content.session
+        for rank in session.ranks:
+            rank.connected = False
+        if session.state in LIVE_STATES and content.node == platform.node() and not any(
+            alive(rank.pid) for rank in session.ranks
+        ):
+            session.state, session.reason = "crashed", "the process is gone"
+        return session
+
+    def delete(self, session: str) -> None:
+        """Remove a session's folder and nothing else; a link in its place is removed, not followed."""
+        folder = self.of(session)
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)

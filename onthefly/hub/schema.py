@@ -1,0 +1,57 @@
+"""The tables of a session's store, and how a column of codes becomes words."""
+
+from __future__ import annotations
+
+from onthefly.protocol import CERTIFICATES, IDENTITIES, PHASES
+
+FORMAT = 1
+"""Raised when an older hub could not read the tables."""
+
+STORAGE_VERSION = "v1.2.0"
+"""Of the DuckDB file: the newest that the DuckDB of Python 3.9 reads; a file of DuckDB 2.0's own version it cannot."""
+
+TABLES = {
+    "samples": (
+        "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, backward BIGINT, phase VARCHAR, "
+        "loader VARCHAR, position INTEGER, sample BIGINT, key VARCHAR, loss REAL, valid INTEGER, certificate VARCHAR, "
+        "identity VARCHAR, time TIMESTAMPTZ"
+    ),
+    "backwards": (
+        "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, backward BIGINT, phase VARCHAR, "
+        "loader VARCHAR, loss DOUBLE, shared DOUBLE, certificate VARCHAR, error DOUBLE, reason VARCHAR, time TIMESTAMPTZ"
+    ),
+    "metrics_stored": (
+        "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, time TIMESTAMPTZ, name VARCHAR, "
+        "value DOUBLE"
+    ),
+    "saved": "rank SMALLINT, pid BIGINT, seq BIGINT, PRIMARY KEY (rank, pid)",
+}
+
+VIEWS = {
+    # The loss of each backward call is in `backwards`; storing it twice would be two truths.
+    "metrics": (
+        "SELECT session, run, rank, step, epoch, time, name, value FROM metrics_stored UNION ALL "
+        "SELECT session, run, rank, step, epoch, time, 'loss', loss FROM backwards"
+    ),
+}
+
+
+def _words(words: tuple[str, ...], column: str) -> str:
+    return f"([{', '.join(repr(word) for word in words)}])[{column}::INTEGER + 1]"
+
+
+INSERT_BACKWARDS = f"""
+INSERT INTO backwards SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, 'phase')},
+    $loaders[loader::INTEGER + 1], loss, shared, {_words(CERTIFICATES, 'certificate')}, error,
+    $reasons[reason::INTEGER + 1], make_timestamptz(time) FROM columns"""
+
+INSERT_SAMPLES = f"""
+INSERT INTO samples SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, 'phase')},
+    $loaders[loader::INTEGER + 1], position, nullif(sample, -1), NULL, loss, valid, {_words(CERTIFICATES, 'certificate')},
+    {_words(IDENTITIES, 'identity')}, make_timestamptz(time) FROM columns"""
+
+INSERT_METRICS = """
+INSERT INTO metrics_stored SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, make_timestamptz(time),
+    $names[name::INTEGER + 1], value FROM columns"""
+
+UPSERT_SAVED = "INSERT INTO saved VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq"

@@ -1,0 +1,172 @@
+"""The hub's life: one per user and machine, on its ports, found by its file, gone when nobody needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import secrets
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Optional
+
+from aiohttp import web
+
+from onthefly.hub.agents import AgentServer, SpoolReader
+from onthefly.hub.api import Api
+from onthefly.hub.auth import Guardian, add_headers, middleware
+from onthefly.hub.folder import DataFolder
+from onthefly.hub.keeper import Keeper
+from onthefly.hub.registry import Registry
+from onthefly.hub.websocket import Clients
+from onthefly.link.discovery import hub_file_name, publish, read_hub, runtime_folder
+from onthefly.protocol import PROTOCOL, HubFile
+from onthefly.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from onthefly.settings import Settings
+
+log = logging.getLogger("onthefly.hub")
+
+HOST = "127.0.0.1"
+PORTS_TRIED = 20
+HOUSEKEEPING_SECONDS = 2.0
+MAX_BODY = 1024 * 1024
+
+
+class Hub:
+    """All parts of a hub, put together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._token = secrets.token_urlsafe(32)
+        self._guardian = Guardian(self._token)
+        folder = DataFolder(settings.data_dir)
+        self.registry = Registry(folder)
+        self._keeper = Keeper(self.registry, folder)
+        self._clients = Clients(self.registry, self._keeper)
+        self._agents = AgentServer(self._token, lambda: f"http://{HOST}:{self.port}", self.registry, self._keeper)
+        self._spools = SpoolReader(self.registry, self._keeper, folder)
+        self.port = 0
+        self._used = time.monotonic()
+        self.app = web.Application(middlewares=[middleware(self._guardian)], client_max_size=MAX_BODY)
+        self.app.on_response_prepare.append(add_headers)
+        self.app.on_response_prepare.append(self._note_use)
+        Api(self._token, self.registry, self._keeper).add_to(self.app, self._clients.serve)
+
+    async def serve(self, folder: Path, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set or nobody has needed it for its idle time."""
+        self._keeper.start()
+        self._clients.start()
+        runner = web.AppRunner(self.app, access_log=None, handle_signals=False)
+        await runner.setup()
+        listener = _listen(self._settings.port)
+        self.port = listener.getsockname()[1]
+        self._guardian.serve_on(self.port)
+        await web.SockSite(runner, listener).start()
+        file = HubFile(
+            pid=os.getpid(), node=platform.node(), host=HOST, port=self.port, agent_port=await self._agents.start(HOST),
+            token=self._token, version=__version__, protocol=PROTOCOL, python=sys.executable, started=time.time(),
+        )  # fmt: skip
+        path = publish(folder, file)
+        log.info("hub %s serves on port %d (agents %d)", __version__, self.port, file.agent_port)
+        try:
+            await self._wait(stop)
+        finally:
+            _unpublish(path, self._settings)
+            await self._agents.close()
+            await self._clients.close()
+            await runner.cleanup()
+            await self._keeper.close()
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(HOUSEKEEPING_SECONDS, self._settings.idle_seconds))
+            await self._spools.sweep()
+            for live in list(self.registry.sessions.values()):
+                live.check_alive()
+            if self._agents.connections or self._clients.clients:
+                self._used = time.monotonic()
+            if time.monotonic() - self._used >= self._settings.idle_seconds:
+                log.info("nobody has needed the hub for %.0f s: it ends", self._settings.idle_seconds)
+                return
+
+    async def _note_use(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._used = time.monotonic()
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to end, or until idle; 0. If a hub runs already, leave at once."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    folder = runtime_folder(settings)
+    with _only_one(folder) as alone:
+        if not alone:
+            log.info("a hub runs already")
+            return 0
+        asyncio.run(_main(settings, folder))
+    return 0
+
+
+async def _main(settings: Settings, folder: Path) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in ("SIGTERM", "SIGINT"):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends the loop by itself
+            loop.add_signal_handler(getattr(signal, name), stop.set)
+    await Hub(settings).serve(folder, stop)
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[bool]:
+    """Hold the lock file for as long as this hub lives; False if another one does."""
+    descriptor = os.open(folder / "hub.lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _listen(preferred: int) -> socket.socket:
+    """A listening socket on the preferred port, one of the next, or any."""
+    for port in (*range(preferred, min(preferred + PORTS_TRIED, 65536)), 0):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if os.name != "nt":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+            listener.listen(128)
+        except OSError:
+            listener.close()
+            continue
+        return listener
+    raise OSError("no port can be had on the loopback interface")
+
+
+def _unpublish(path: Path, settings: Settings) -> None:
+    """Take ``hub.json`` away if it is still ours."""
+    found: Optional[HubFile] = read_hub(settings)
+    if found is not None and found.pid == os.getpid() and path.name == hub_file_name():
+        path.unlink(missing_ok=True)

@@ -1,0 +1,22 @@
+"""The start-up shim: stands aside for the sitecustomize that it hides, and calls one function. It has no logic."""
+
+import os
+import sys
+
+_here = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) != _here]
+del sys.modules["sitecustomize"]
+try:
+    import sitecustomize  # noqa: F401 - the user's own, which ours came before
+except ImportError as error:
+    if error.name != "sitecustomize":
+        raise
+    sys.modules.pop("sitecustomize", None)
+try:
+    from onthefly.bootstrap import start
+except ImportError:
+    # Another interpreter than the one that OnTheFly is installed in: run unobserved. One process says so, not its children.
+    if os.environ.get("ONTHEFLY_TARGET") == str(os.getpid()):
+        sys.stderr.write(f"onthefly: {sys.executable} does not have OnTheFly installed; the script runs unobserved\n")
+else:
+    start()
