@@ -1,0 +1,25 @@
+// A page of the dashboard in headless Chromium, with everything it did wrong written down.
+import { chromium } from "playwright-core";
+
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+export async function open(address, { width = 1400, height = 900, theme = "light" } = {}) {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS });
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme });
+  const page = await context.newPage();
+  const wrong = [];
+  const own = new URL(address).origin;
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) wrong.push(`console: ${message.text()}`);
+  });
+  page.on("pageerror", (error) => wrong.push(`page error: ${error.message}`));
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (url.protocol !== "data:" && url.origin !== own && url.origin !== own.replace("http", "ws")) wrong.push(`request off origin: ${url.origin}`);
+  });
+  await page.goto(address);
+  return { browser, page, wrong };
+}
+
+/** Whether something is wider than the window. */
+export const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);

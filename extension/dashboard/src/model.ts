@@ -1,0 +1,191 @@
+// What the page knows, and the only place that changes it. Parts subscribe and draw.
+import type { Columns } from "./columns";
+import type { Connection, Hub, Listener } from "./hub";
+import type { Answer, Histogram, HubEvent, Session } from "./protocol";
+import { Series } from "./series";
+
+/** A row of the table `samples`, as far as it is shown. */
+export interface Sample {
+  sample: number | null;
+  loss: number | string;
+  step: number;
+  position: number;
+  backward: number;
+  valid: number;
+  certificate: string;
+  identity: string;
+}
+
+export const METRICS = ["loss", "lr", "throughput", "step_ms", "data_ms"] as const;
+export type Metric = (typeof METRICS)[number];
+
+function fresh(): Record<Metric, Series> {
+  return { loss: new Series(), lr: new Series(), throughput: new Series(), step_ms: new Series(), data_ms: new Series() };
+}
+
+export const WORST = 20;
+const REFRESH_MS = 1000;
+
+export class Model {
+  connection: Connection = "connecting";
+  /** When the connection was lost (ms). */
+  lostAt = 0;
+  sessions: Session[] = [];
+  session: Session | null = null;
+  /** `last` follows newer sessions. */
+  wanted = "last";
+  /** By metric; each of `METRICS` is there. */
+  series = fresh();
+  histogram: Histogram | null = null;
+  worst: Sample[] = [];
+  /** The command under way. */
+  asking: { id: string; name: string } | null = null;
+  answer: { name: string; answer: Answer } | null = null;
+  fault = "";
+
+  private readonly listeners = new Set<() => void>();
+  private drawn = -1;
+  private drawnKey = "";
+  private refreshing = false;
+
+  constructor(private readonly hub: Hub) {}
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  start(): void {
+    const listener: Listener = {
+      connection: (state) => {
+        this.connected(state);
+      },
+      event: (event) => {
+        this.event(event);
+      },
+      columns: (columns) => {
+        this.columns(columns);
+      },
+    };
+    this.hub.start(listener);
+    setInterval(() => void this.refresh(), REFRESH_MS);
+  }
+
+  connected(state: Connection): void {
+    if (state === "lost" && this.connection !== "lost") this.lostAt = Date.now();
+    this.connection = state;
+    if (state === "open") this.follow(this.wanted);
+    this.changed();
+  }
+
+  event(event: HubEvent): void {
+    switch (event.type) {
+      case "snapshot":
+        this.sessions = event.sessions;
+        if (event.session) this.show(event.session);
+        break;
+      case "session":
+        this.replace(event.session);
+        break;
+      case "answer":
+        this.settle(event.answer);
+        break;
+      case "error":
+        this.asking = null;
+        this.fault = [event.error.message, event.error.remedy].filter(Boolean).join(": ");
+        break;
+      case "pong":
+        break;
+    }
+    this.changed();
+  }
+
+  columns(columns: Columns): void {
+    if (columns.header.session !== this.session?.id) return;
+    const series = (this.series as Partial<Record<string, Series>>)[columns.header.metric];
+    series?.take(columns);
+    this.changed();
+  }
+
+  /** Show another session, or the newest one from now on. */
+  follow(session: string): void {
+    this.wanted = session;
+    this.hub.send({ type: "subscribe", session, metrics: [...METRICS], points: 2000 });
+  }
+
+  /** Send a command to the shown session; the answer comes as an event. */
+  command(name: string): void {
+    if (!this.session || this.asking) return;
+    const id = crypto.randomUUID();
+    this.fault = "";
+    this.answer = null;
+    this.asking = { id, name };
+    if (!this.hub.send({ type: "command", session: this.session.id, id, name, by: "dashboard" })) {
+      this.asking = null;
+      this.fault = "not sent: the hub is not connected";
+    }
+    this.changed();
+  }
+
+  /** Pause what runs, resume what is paused. */
+  toggle(): void {
+    if (this.session?.state === "running" || this.session?.state === "starting") this.command("pause");
+    else if (this.session?.state === "paused") this.command("resume");
+  }
+
+  /** Ask for histogram and worst samples if there are new records. */
+  async refresh(): Promise<void> {
+    const session = this.session;
+    if (!session || this.connection !== "open" || this.refreshing) return;
+    const key = session.id;
+    if (this.drawnKey === key && this.drawn === session.backwards) return;
+    this.refreshing = true;
+    const backwards = session.backwards;
+    try {
+      const histogram = (await this.hub.get(`sessions/${key}/histogram`)) as Histogram;
+      const query = `order=worst&limit=${WORST}&epoch=${histogram.epoch}&run=${histogram.run}`;
+      const worst = (await this.hub.get(`sessions/${key}/samples?${query}`)) as Sample[];
+      if (this.session?.id === key) {
+        this.histogram = histogram;
+        this.worst = worst;
+        this.drawn = backwards;
+        this.drawnKey = key;
+        this.changed();
+      }
+    } catch {
+      // The next round asks again; a hub that is gone shows as a lost connection.
+    } finally {
+      this.refreshing = false;
+    }
+  }
+
+  private show(session: Session): void {
+    if (session.id !== this.session?.id) {
+      this.series = fresh();
+      this.histogram = null;
+      this.worst = [];
+      this.asking = null;
+      this.answer = null;
+      this.fault = "";
+    }
+    this.session = session;
+    void this.refresh();
+  }
+
+  private replace(session: Session): void {
+    const place = this.sessions.findIndex(({ id }) => id === session.id);
+    if (place < 0) this.sessions = [session, ...this.sessions];
+    else this.sessions = this.sessions.map((known, at) => (at === place ? session : known));
+    if (session.id === this.session?.id) this.session = session;
+  }
+
+  private settle(answer: Answer): void {
+    if (answer.id !== this.asking?.id) return;
+    this.answer = { name: this.asking.name, answer };
+    this.asking = null;
+  }
+
+  private changed(): void {
+    for (const listener of this.listeners) listener();
+  }
+}

@@ -1,0 +1,33 @@
+// The screens for when there is nothing to show, and why.
+import type { Connection } from "../hub";
+import * as format from "../format";
+
+export function Waiting({ connection }: { connection: Connection }) {
+  return (
+    <main class="screen">
+      <h1>{connection === "open" ? "Waiting for a script" : "Connecting to the hub…"}</h1>
+      <p>Start a training script under OnTheFly, and it appears here by itself:</p>
+      <pre>python -m onthefly train.py</pre>
+      <p class="muted">No edited line, no account; nothing leaves this machine.</p>
+    </main>
+  );
+}
+
+export function Denied() {
+  return (
+    <main class="screen">
+      <h1>This page is not logged in</h1>
+      <p>The hub answers only to who holds its token, and this tab has none, or one of an earlier hub. Open it with:</p>
+      <pre>onthefly dashboard</pre>
+      <p class="muted">Without a browser on that machine: <code>onthefly dashboard --url</code> prints an address that logs in.</p>
+    </main>
+  );
+}
+
+export function Lost({ since }: { since: number }) {
+  return (
+    <p class="banner" role="alert">
+      {`The hub does not answer since ${format.clock(since / 1000)}. What you see is from before; the script goes on, and the page tries again by itself.`}
+    </p>
+  );
+}

@@ -1,0 +1,74 @@
+// The browser's way to the hub: one WebSocket for what is new, HTTP for what is asked.
+import { decodeColumns } from "./columns";
+import type { Hub, Listener } from "./hub";
+import type { ClientMessage, HubEvent } from "./protocol";
+
+const FIRST_RETRY = 500;
+const LONGEST_RETRY = 10_000;
+
+export class BrowserHub implements Hub {
+  private socket: WebSocket | null = null;
+  private retry = FIRST_RETRY;
+
+  constructor(
+    private readonly token: string | null,
+    private readonly base: URL,
+  ) {}
+
+  start(listener: Listener): void {
+    if (!this.token) {
+      listener.connection("denied");
+      return;
+    }
+    const address = new URL("api/v1/ws", this.base);
+    address.protocol = "ws:";
+    const socket = new WebSocket(address, ["onthefly.v1", `onthefly.token.${this.token}`]);
+    socket.binaryType = "arraybuffer";
+    this.socket = socket;
+    socket.onopen = () => {
+      this.retry = FIRST_RETRY;
+      listener.connection("open");
+    };
+    socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      if (typeof data === "string") listener.event(JSON.parse(data) as HubEvent);
+      else listener.columns(decodeColumns(data));
+    };
+    socket.onclose = () => {
+      this.socket = null;
+      void this.closed(listener);
+    };
+  }
+
+  /** A socket does not say why it was refused: a request with the same token does. */
+  private async closed(listener: Listener): Promise<void> {
+    const status = await fetch(new URL("api/v1/sessions", this.base), { headers: this.headers() }).then(
+      (answer) => answer.status,
+      () => 0,
+    );
+    if (status === 401) {
+      listener.connection("denied");
+      return;
+    }
+    listener.connection("lost");
+    setTimeout(() => {
+      this.start(listener);
+    }, this.retry);
+    this.retry = Math.min(2 * this.retry, LONGEST_RETRY);
+  }
+
+  send(message: ClientMessage): boolean {
+    if (this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  async get(path: string): Promise<unknown> {
+    const answer = await fetch(new URL(`api/v1/${path}`, this.base), { headers: this.headers() });
+    if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
+    return answer.json();
+  }
+
+  private headers(): HeadersInit {
+    return { Authorization: `Bearer ${this.token ?? ""}` };
+  }
+}

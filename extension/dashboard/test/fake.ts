@@ -1,0 +1,51 @@
+// A hub that lives in the test: what was sent to it is written down, what it says is called by hand.
+import type { Hub, Listener } from "../src/hub";
+import { Model } from "../src/model";
+import type { ClientMessage, Histogram, Session } from "../src/protocol";
+
+export class FakeHub implements Hub {
+  sent: ClientMessage[] = [];
+  asked: string[] = [];
+  listener: Listener | null = null;
+  connected = true;
+  answers = new Map<string, unknown>();
+
+  start(listener: Listener): void {
+    this.listener = listener;
+  }
+
+  send(message: ClientMessage): boolean {
+    if (this.connected) this.sent.push(message);
+    return this.connected;
+  }
+
+  get(path: string): Promise<unknown> {
+    this.asked.push(path);
+    const found = [...this.answers].find(([part]) => path.includes(part));
+    return found ? Promise.resolve(found[1]) : Promise.reject(new Error("no such answer"));
+  }
+}
+
+export function session(changes: Partial<Session> = {}): Session {
+  return {
+    id: "k3f9q2ma", name: "digits.py", project: "", script: "digits.py", argv: [], cwd: "/", run: "baseline", state: "running",
+    since: 0, by: "", reason: "", started: 0, ended: null, step: 12, epoch: 1, backwards: 12, samples: 384, loss: 0.5,
+    step_ms: 2, onthefly_us: 20, world_size: 1, ranks: [], notices: [], versions: {}, ...changes,
+  };
+}
+
+export function histogram(changes: Partial<Histogram> = {}): Histogram {
+  return {
+    session: "k3f9q2ma", run: "baseline", phase: "train", epoch: 1, count: 4, nonfinite: 0, low: 0, high: 2,
+    edges: [0, 1, 2], counts: [3, 1], median: 0.4, certificates: { exact: 4 }, identities: { index: 4 }, lost: [], ...changes,
+  };
+}
+
+/** A model that is connected and shows a session. */
+export function shown(changes: Partial<Session> = {}): { hub: FakeHub; model: Model } {
+  const hub = new FakeHub();
+  const model = new Model(hub);
+  model.connected("open");
+  model.event({ type: "snapshot", session: session(changes), sessions: [session(changes)], cursor: "0" });
+  return { hub, model };
+}

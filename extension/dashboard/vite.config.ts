@@ -1,0 +1,17 @@
+import { defineConfig } from "vitest/config";
+
+// Relative addresses: the same files are served by the hub and, later, by the editor.
+export default defineConfig({
+  base: "./",
+  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  build: {
+    outDir: "../../onthefly/hub/static",
+    emptyOutDir: true,
+    modulePreload: false,
+    assetsInlineLimit: 0,
+    rolldownOptions: {
+      output: { entryFileNames: "assets/dashboard.js", chunkFileNames: "assets/[name].js", assetFileNames: "assets/dashboard[extname]" },
+    },
+  },
+  test: { environment: "happy-dom", include: ["test/**/*.test.ts", "test/**/*.test.tsx"] },
+});
