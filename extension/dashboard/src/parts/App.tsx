@@ -24,7 +24,11 @@ function onKey(event: KeyboardEvent, model: Model, help: (shown: boolean | ((was
 export function App({ model }: { model: Model }) {
   const [, redraw] = useReducer((count: number) => count + 1, 0);
   const [help, setHelp] = useState(false);
-  useEffect(() => model.subscribe(() => { redraw(0); }), [model]);
+  useEffect(() => {
+    redraw(0); // what changed between the first drawing and this subscription
+    const unsubscribe = model.subscribe(() => { redraw(0); });
+    return () => { unsubscribe(); };
+  }, [model]);
   useEffect(() => {
     const listener = (event: KeyboardEvent) => {
       onKey(event, model, setHelp);

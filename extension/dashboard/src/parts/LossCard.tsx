@@ -35,6 +35,7 @@ function options(element: Element, log: boolean, series: () => Series): uPlot.Op
     height: height(),
     legend: { show: false },
     cursor: { y: false, drag: { x: true, y: false } },
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- see LINEAR
     scales: { x: { time: false }, y: { distr: log ? LOGARITHMIC : LINEAR } },
     axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(4)))) }],
     bands: [{ series: [2, 1], fill: faint }],
