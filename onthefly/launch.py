@@ -1,7 +1,7 @@
 """Runs the script under us: re-executes the interpreter with the shim on its path; its exit code is the answer.
 
-Python itself runs the script. Measured against plain Python, this was equal in every case tried (tracebacks, exit codes,
-pickling of ``__main__`` in late threads, spawn), where ``runpy.run_path`` adds four frames and breaks pickling.
+Python itself runs the script. Measured against plain Python, this was equal in every case tried (tracebacks, exit
+codes, pickling of ``__main__`` in late threads, spawn), where ``runpy.run_path`` adds four frames and breaks pickling.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def interpreter_command() -> list[str]:
     for place, word in enumerate(original):
         if place and word.startswith("-m"):
             return original[:place]
-    options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # pyright: ignore
+    options: list[str] = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009 - not in its type stub
     return [sys.executable, *options]
 
 

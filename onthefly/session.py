@@ -25,7 +25,13 @@ from onthefly.instruments.data import DataInstrument
 from onthefly.instruments.optimizer import OptimizerInstrument
 from onthefly.link.link import Link
 from onthefly.protocol import (
-    PROTOCOL, SESSION_ALPHABET, Answer, Answered, Hello, Noticed, StateChanged,
+    PROTOCOL,
+    SESSION_ALPHABET,
+    Answer,
+    Answered,
+    Hello,
+    Noticed,
+    StateChanged,
 )  # fmt: skip
 from onthefly.version import __version__
 
@@ -132,7 +138,9 @@ class Session:
 
     def _announce(self, state: State, by: str, reason: str) -> None:
         place = self._place()
-        self._send(StateChanged(state=state, step=place.step, epoch=place.epoch, time=time.time(), by=by, reason=reason))
+        self._send(
+            StateChanged(state=state, step=place.step, epoch=place.epoch, time=time.time(), by=by, reason=reason)
+        )
 
     def _ending(self) -> tuple[State, str, str]:
         """How the script ended, as far as a process can know of itself."""

@@ -15,7 +15,7 @@ except ImportError as error:
 try:
     from onthefly.bootstrap import start
 except ImportError:
-    # Another interpreter than the one that OnTheFly is installed in: run unobserved. One process says so, not its children.
+    # Another interpreter than OnTheFly's: run unobserved. The script's process says so, its children do not.
     if os.environ.get("ONTHEFLY_TARGET") == str(os.getpid()):
         sys.stderr.write(f"onthefly: {sys.executable} does not have OnTheFly installed; the script runs unobserved\n")
 else:

@@ -28,6 +28,7 @@ MAX_TENSORS = 64
 _FLAT = (list, tuple)
 
 UNORDERED = "a collate_fn of the script's own may reorder or drop samples"
+CROOKED = "the target is a view of the batch in another order"
 COMPUTED = "the loss's target is not a tensor of a batch (it was copied or computed)"
 NOT_INTEGERS = "the loader's indices are not integers"
 NO_LOADER = "the script uses no DataLoader"
@@ -81,7 +82,7 @@ class LoaderRecord:
 
 
 class Batch(NamedTuple):
-    """One delivered batch. A tuple, since one is made for each batch of the script: a class costs a microsecond more."""
+    """One delivered batch. A tuple, since the script makes many: a class costs a microsecond more."""
 
     loader: LoaderRecord
     epoch: int
@@ -164,8 +165,7 @@ class RecentBatches:
             origin = batch.origin(target)
             if origin is not None:
                 straight = _straight(target, origin)
-                return _tie(batch, rows, straight and batch.loader.ordered,
-                            UNORDERED if straight else "the target is a view of the batch in another order")  # fmt: skip
+                return _tie(batch, rows, straight and batch.loader.ordered, UNORDERED if straight else CROOKED)
         newest = self.newest
         if newest is None:
             return Tie(None, None, -1, NO_LOADER, "")

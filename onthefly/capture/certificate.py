@@ -8,9 +8,10 @@ alone would be no test. The certificate vouches for values, not for indices.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXACT, APPROXIMATE, NONE = 0, 1, 2
 """Codes as in ``protocol.CERTIFICATES``."""

@@ -1,4 +1,4 @@
-"""The state of torch in which our own operators run, so that nothing of the script's modes touches them, nor they it."""
+"""The state of torch in which our own operators run, untouched by the script's modes."""
 
 from __future__ import annotations
 

@@ -77,9 +77,11 @@ class Unreadable(NamedTuple):
 
 
 class Reader:
-    """How one kind of node is read: a row of :data:`READERS`. The methods take readings of equal shape, to be quick."""
+    """How one kind of node is read: a row of :data:`READERS`. Readings are worked off many at once."""
 
-    def __init__(self, operator: Callable[..., Tensor], tensors: str, options: str = "", *, joined: bool = False) -> None:
+    def __init__(
+        self, operator: Callable[..., Tensor], tensors: str, options: str = "", *, joined: bool = False
+    ) -> None:
         """``tensors`` and ``options`` name the ``_saved_*`` attributes: input and target first; reduction is implied.
 
         ``joined``: rows of several batches may be computed in one call, bit for bit. Not where vectorised and scalar
@@ -112,7 +114,9 @@ class Reader:
         """How many elements were averaged into the value of each row (bool where it is one or none)."""
         target = readings[0].target
         rows = target.shape[0]
-        return torch.full((rows * len(readings),), target.numel() // max(rows, 1), dtype=torch.int32, device=target.device)
+        return torch.full(
+            (rows * len(readings),), target.numel() // max(rows, 1), dtype=torch.int32, device=target.device
+        )
 
     def divisors(self, readings: Sequence[Reading], valid: Tensor) -> Tensor | int:
         """What the script's ``mean`` divided the sum of the rows' values by: one number, or one a batch."""
@@ -125,8 +129,10 @@ class Reader:
 
 
 class NllReader(Reader):
-    """Negative log-likelihood: classes, class weights, and targets to be ignored. Its values are picked, not computed,
-    so that batches may be joined."""
+    """Negative log-likelihood: classes, class weights, and targets to be ignored.
+
+    Its values are picked, not computed, so that batches may be joined.
+    """
 
     def keep(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Reading:
         """As :meth:`Reader.keep`; with weights, what the operator divided by is taken too."""

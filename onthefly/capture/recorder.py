@@ -103,7 +103,7 @@ class Recorder:
             root, reading = _find(tensors, gradients)
         worked = None
         kept = 0
-        batch = None if type(reading) is Unreadable else self._batches.plain(reading.tensors[1])
+        batch = self._batches.plain(reading.tensors[1]) if type(reading) is Reading else None
         if batch is not None:
             loader, self.epoch = batch.loader, batch.epoch
         else:
@@ -117,7 +117,9 @@ class Recorder:
                 kept = version(root, reading)
         if not self._calls:
             self._oldest = start
-        self._calls.append(Call(self.backwards, self.step, self.epoch, time(), root, reading, batch, loader, kept, worked))
+        self._calls.append(
+            Call(self.backwards, self.step, self.epoch, time(), root, reading, batch, loader, kept, worked)
+        )
         self.backwards += 1
         self._meter.ours_ns += perf_counter_ns() - start
 

@@ -8,6 +8,7 @@ from time import perf_counter_ns, time
 from typing import Any
 
 from onthefly.protocol import Metrics
+
 MAX_GROUPS = 8
 """Parameter groups whose learning rate is recorded; layer-wise decay makes hundreds that move together."""
 
@@ -19,7 +20,7 @@ class StepTable:
         self._rows: list[tuple[int, int, int, int, int, int, int]] = []
         self._rates: list[tuple[float, ...]] = []
         self._start = time() - perf_counter_ns() / 1e9
-        """The wall clock at the zero of the monotonic one, read once: steps stay in order when the clock is set back."""
+        """The wall clock when the monotonic one was zero: steps stay in order when the clock is set back."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -28,7 +29,7 @@ class StepTable:
         self, step: int, epoch: int, ended_ns: int, took_ns: int, waiting_ns: int, ours_ns: int, samples: int,
         groups: list[dict[str, Any]],
     ) -> None:  # fmt: skip
-        """One finished step: when (``perf_counter_ns``), how long it took, of that waiting for data and in our hooks."""
+        """One finished step: when it ended, how long it took, of that waiting for data and in our hooks."""
         self._rows.append((step, epoch, ended_ns, took_ns, waiting_ns, ours_ns, samples))
         if len(groups) == 1 and type(groups[0].get("lr")) is float:
             self._rates.append((groups[0]["lr"],))
@@ -42,7 +43,9 @@ class StepTable:
             "step_ms": array("d", [ns / 1e6 for ns in took]),
             "data_ms": array("d", [ns / 1e6 for ns in waiting]),
             "onthefly_us": array("d", [ns / 1e3 for ns in ours]),
-            "throughput": array("d", [count * 1e9 / ns if count and ns else math.nan for count, ns in zip(samples, took)]),
+            "throughput": array(
+                "d", [count * 1e9 / ns if count and ns else math.nan for count, ns in zip(samples, took)]
+            ),
         }
         for number in range(max(map(len, self._rates))):
             column = [rates[number] if number < len(rates) else math.nan for rates in self._rates]

@@ -55,7 +55,7 @@ def _follow(node: Any, name: str) -> Reading | Unreadable:
 def _reading(node: Any, reader: Reader, outer: int, tail: tuple[Scaling, ...]) -> Reading | Unreadable:
     try:
         if getattr(node._raw_saved_target, "unpack_hook", None) is not None:
-            return Unreadable("its tensors are saved through a hook (checkpointing, offloading) that must not run twice")
+            return Unreadable("its tensors are saved through a hook (checkpointing, offloading), not to be run twice")
         reading = reader.keep(node, outer, tail)
     except RuntimeError:  # torch's word for a graph that was freed; the script is about to hear the same
         return Unreadable("the graph was freed by an earlier backward call")

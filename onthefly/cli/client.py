@@ -1,4 +1,4 @@
-"""The CLI's side of HTTP: proves the hub first, then asks it. Standard library only, so that ``onthefly ps`` is quick."""
+"""The CLI's side of HTTP: proves the hub first, then asks it; quick, with the standard library."""
 
 from __future__ import annotations
 

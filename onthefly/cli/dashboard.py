@@ -1,7 +1,7 @@
 """``onthefly dashboard``: find or start the hub, and open its page in a browser, logged in.
 
-The token reaches the browser in the fragment of an address, which is never sent anywhere, by way of a page of our own in
-the runtime folder (0600): on a command line every user of the machine could read it.
+The token reaches the browser in the fragment of an address, which is never sent anywhere, by way of a page of our own
+in the runtime folder (0600): on a command line every user of the machine could read it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import sys
 import webbrowser
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
     """Open the page; or print its address, with ``--url`` including the token."""
     parser = argparse.ArgumentParser(prog="onthefly dashboard", description="Open the dashboard in a browser.")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument("--url", action="store_true", help="print an address that logs in (it holds the token: keep it)")
+    parser.add_argument("--url", action="store_true", help="print an address that logs in (it holds the token)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv[1:])
     settings = Settings()
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> int:
         print(f"dashboard: {address}")
         if not opened:
             print("log in with the address that `onthefly dashboard --url` prints")
-            print(f"from another machine: ssh -L {hub.port}:127.0.0.1:{hub.port} {os.uname().nodename if hasattr(os, 'uname') else 'HOST'}")
+            print(f"from another machine: ssh -L {hub.port}:127.0.0.1:{hub.port} {platform.node()}")
     return 0
 
 

@@ -125,5 +125,3 @@ def _applied(command: Command, place: Place) -> Answer:
 
 def _refusal(command: Command, step: int, reason: str, remedy: str) -> Answer:
     return Answer(id=command.id, n=command.n, status="refused", step=step, reason=reason, remedy=remedy)
-
-

@@ -13,8 +13,19 @@ from onthefly.link.discovery import alive
 from onthefly.link.frames import LENGTH, FrameError, decode, encode
 from onthefly.link.proof import MAGIC, NONCE_BYTES, PROOF_BYTES, nonce, prove, same
 from onthefly.protocol import (
-    AGENT_KINDS, MAX_FRAME, PROTOCOL, RUN_PATTERN, SESSION_PATTERN, Ack, Answered, Command, Denied, Hello, Noticed,
-    StateChanged, Welcome,
+    AGENT_KINDS,
+    MAX_FRAME,
+    PROTOCOL,
+    RUN_PATTERN,
+    SESSION_PATTERN,
+    Ack,
+    Answered,
+    Command,
+    Denied,
+    Hello,
+    Noticed,
+    StateChanged,
+    Welcome,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -70,7 +81,7 @@ class AgentServer:
         opening = await reader.readexactly(len(MAGIC) + NONCE_BYTES)
         if not opening.startswith(MAGIC):
             raise FrameError("it does not speak our protocol")
-        theirs, ours = opening[len(MAGIC):], nonce()
+        theirs, ours = opening[len(MAGIC) :], nonce()
         writer.write(ours + prove(self._token, b"hub", theirs, ours))
         if not same(await reader.readexactly(PROOF_BYTES), prove(self._token, b"agent", theirs, ours)):
             raise FrameError("it does not know the token")
@@ -157,8 +168,8 @@ class SpoolReader:
 
     async def sweep(self) -> None:
         """Look through all sessions' spools once."""
-        for path in self._folder.sessions.glob("*/spool/*.frames"):
-            if path not in self._under_way and not path.is_symlink():
+        for path in self._folder.spools():
+            if path not in self._under_way:
                 await self._take(path)
 
     async def _take(self, path: Path) -> None:
@@ -166,7 +177,7 @@ class SpoolReader:
         hello = frames[0][1] if frames else None
         if not isinstance(hello, Hello) or _denial(hello) or hello.session != path.parent.parent.name:
             log.warning("%s is no spool of ours: set aside", path)
-            path.rename(path.with_suffix(".unreadable"))
+            self._folder.set_aside(path)
             return
         if hello.node == platform.node() and alive(hello.pid):
             return  # its agent sends it when it finds us
@@ -174,14 +185,14 @@ class SpoolReader:
         saved = (await self._keeper.store(live)).saved(hello.rank, hello.pid)
         fresh = [(seq, message) for seq, message in frames[1:] if seq > saved]
         if not fresh:
-            path.unlink()
+            self._folder.discard(path)
             return
         self._under_way.add(path)
         last = fresh[-1][0]
 
         def acknowledge(seq: int) -> None:
             if seq >= last:
-                path.unlink(missing_ok=True)
+                self._folder.discard(path)
                 self._under_way.discard(path)
 
         for seq, message in fresh:
@@ -202,7 +213,7 @@ def _spooled(path: Path) -> list[tuple[int, Any]]:
             log.warning("%s ends in a torn frame", path)
             break
         try:
-            frames.append(decode(data[place + LENGTH.size:end], AGENT_KINDS))
+            frames.append(decode(data[place + LENGTH.size : end], AGENT_KINDS))
         except FrameError as error:
             log.warning("%s: %s", path, error)
             break

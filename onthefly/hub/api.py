@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onthefly.hub.registry import LiveSession, Registry
 
 STATIC = Path(__file__).parent / "static"
-ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html", ".png": "image/png"}
+ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
 NOT_BUILT = b"<!doctype html><title>OnTheFly</title><p>The dashboard is not built. In a checkout: make dashboard."
 MAX_POINTS = 20_000
 DEFAULT_BINS = 48

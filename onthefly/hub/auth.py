@@ -19,6 +19,8 @@ from onthefly.protocol import ErrorAnswer, Fault
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp.typedefs import Middleware
+
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger("onthefly.hub")
@@ -76,21 +78,22 @@ class Guardian:
 
     def _has_token(self, request: web.Request) -> bool:
         if request.match_info.route.name == "socket":
-            offered = [part.strip() for value in request.headers.getall("Sec-WebSocket-Protocol", []) for part in value.split(",")]
-            given = [part[len(TOKEN_SUBPROTOCOL):] for part in offered if part.startswith(TOKEN_SUBPROTOCOL)]
+            header = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
+            offered = [part.strip() for part in header.split(",")]
+            given = [part[len(TOKEN_SUBPROTOCOL) :] for part in offered if part.startswith(TOKEN_SUBPROTOCOL)]
             if SUBPROTOCOL not in offered or len(given) != 1:
                 return False
             return self._equal(given[0])
         values = request.headers.getall("Authorization", [])
         if len(values) != 1 or not values[0].startswith("Bearer "):
             return False
-        return self._equal(values[0][len("Bearer "):])
+        return self._equal(values[0][len("Bearer ") :])
 
     def _equal(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token)
 
 
-def middleware(guardian: Guardian) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def middleware(guardian: Guardian) -> Middleware:
     """The guardian, and our errors as answers."""
 
     @web.middleware
@@ -104,7 +107,8 @@ def middleware(guardian: Guardian) -> Callable[[web.Request, Handler], Awaitable
         try:
             return await handler(request)
         except OnTheFlyError as error:
-            return error_response(_STATUS.get(error.exit_code, 500), Fault(code=error.code, message=error.message, remedy=error.remedy))
+            fault = Fault(code=error.code, message=error.message, remedy=error.remedy)
+            return error_response(_STATUS.get(error.exit_code, 500), fault)
         except web.HTTPException as error:
             return error_response(error.status, Fault(code=f"http_{error.status}", message=error.reason))
 
@@ -113,7 +117,9 @@ def middleware(guardian: Guardian) -> Callable[[web.Request, Handler], Awaitable
 
 def error_response(status: int, fault: Fault) -> web.Response:
     """The JSON body of every error."""
-    return web.Response(status=status, body=msgspec.json.encode(ErrorAnswer(error=fault)), content_type="application/json")
+    return web.Response(
+        status=status, body=msgspec.json.encode(ErrorAnswer(error=fault)), content_type="application/json"
+    )
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+REPEATED = ("run", "rank", "step", "epoch", "backward", "phase", "loader", "certificate", "time")
+"""Columns of a backward call that each of its samples carries."""
+
 Array = Any
 """A one-dimensional NumPy array."""
 
@@ -61,9 +64,12 @@ def backward_columns(records: Records, rank: int, runs: Words, loaders: Words, r
     """The per-call columns of a block, ready for the table ``backwards``; :class:`BadColumns` if they do not fit."""
     backward = _array(records.backward, "i8", None, "backward")
     count = len(backward)
-    for codes, names, name in ((records.loader, records.loaders, "loader"), (records.reason, records.reasons, "reason")):
+    for codes, names, name in (
+        (records.loader, records.loaders, "loader"),
+        (records.reason, records.reasons, "reason"),
+    ):
         places = _array(codes, "i2", count, name)
-        if count and not (-1 <= int(places.min()) and int(places.max()) < len(names)):
+        if count and not (int(places.min()) >= -1 and int(places.max()) < len(names)):
             raise BadColumns(f"column {name} points nowhere")
     return {
         "run": np.full(count, runs.place(records.run), dtype=np.int32),
@@ -91,8 +97,7 @@ def sample_columns(records: Records, backwards: dict[str, Array]) -> dict[str, A
     total = int(counts.sum(dtype=np.int64))
     sample = _array(records.sample, "i8", total, "sample")
     starts = np.cumsum(counts, dtype=np.int64) - counts
-    columns = {name: np.repeat(backwards[name], counts)
-               for name in ("run", "rank", "step", "epoch", "backward", "phase", "loader", "certificate", "time")}  # fmt: skip
+    columns = {name: np.repeat(backwards[name], counts) for name in REPEATED}
     columns["identity"] = np.repeat(_codes(records.identity, len(IDENTITIES), calls, "identity"), counts)
     columns["position"] = (np.arange(total, dtype=np.int64) - np.repeat(starts, counts)).astype(np.int32)
     columns["sample"] = sample

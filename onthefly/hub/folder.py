@@ -75,11 +75,25 @@ class DataFolder:
         session = content.session
         for rank in session.ranks:
             rank.connected = False
-        if session.state in LIVE_STATES and content.node == platform.node() and not any(
-            alive(rank.pid) for rank in session.ranks
+        if (
+            session.state in LIVE_STATES
+            and content.node == platform.node()
+            and not any(alive(rank.pid) for rank in session.ranks)
         ):
             session.state, session.reason = "crashed", "the process is gone"
         return session
+
+    def spools(self) -> list[Path]:
+        """What agents left on disk because no hub was there."""
+        return [path for path in self.sessions.glob("*/spool/*.frames") if not path.is_symlink()]
+
+    def set_aside(self, spool: Path) -> None:
+        """Keep a file that is no spool of ours under another name: nothing is deleted that was not understood."""
+        spool.rename(spool.with_suffix(".unreadable"))
+
+    def discard(self, spool: Path) -> None:
+        """The frames of this spool are in the store."""
+        spool.unlink(missing_ok=True)
 
     def delete(self, session: str) -> None:
         """Remove a session's folder and nothing else; a link in its place is removed, not followed."""

@@ -116,7 +116,9 @@ class Keeper:
     async def _commit(self, live: LiveSession, frames: list[Frame]) -> None:
         try:
             store = await self.store(live)
-            written = await self._in(self._writer, lambda: store.write([(frame.source, frame.message) for frame in frames]))
+            written = await self._in(
+                self._writer, lambda: store.write([(frame.source, frame.message) for frame in frames])
+            )
         except BadColumns as error:
             await self._without_bad_ones(live, frames, error)
             return

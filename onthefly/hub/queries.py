@@ -56,9 +56,7 @@ def histogram(
     """The per-sample losses of one epoch; the newest if none is named."""
     given: dict[str, Any] = {"run": run, "phase": phase}
     if epoch is None:
-        row = cursor.execute(
-            "SELECT max(epoch) FROM backwards WHERE run = $run AND phase = $phase", given
-        ).fetchone()
+        row = cursor.execute("SELECT max(epoch) FROM backwards WHERE run = $run AND phase = $phase", given).fetchone()
         epoch = int(row[0]) if row and row[0] is not None else 0
     given["epoch"] = epoch
     where = "FROM samples WHERE run = $run AND phase = $phase AND epoch = $epoch"
@@ -71,7 +69,8 @@ def histogram(
     width = (high - low) / bins or 1.0
     counts = [0] * bins
     for place, number in cursor.execute(
-        f"SELECT least(floor((loss - $low) / $width), $last)::INTEGER AS bin, count(*) {where} AND isfinite(loss) GROUP BY bin",
+        f"SELECT least(floor((loss - $low) / $width), $last)::INTEGER AS bin, count(*) {where} "
+        "AND isfinite(loss) GROUP BY bin",
         {**given, "low": low, "width": width, "last": bins - 1},
     ).fetchall():  # fmt: skip
         counts[max(0, place)] += number

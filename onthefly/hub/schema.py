@@ -18,7 +18,8 @@ TABLES = {
     ),
     "backwards": (
         "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, backward BIGINT, phase VARCHAR, "
-        "loader VARCHAR, loss DOUBLE, shared DOUBLE, certificate VARCHAR, error DOUBLE, reason VARCHAR, time TIMESTAMPTZ"
+        "loader VARCHAR, loss DOUBLE, shared DOUBLE, certificate VARCHAR, error DOUBLE, reason VARCHAR, "
+        "time TIMESTAMPTZ"
     ),
     "metrics_stored": (
         "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, time TIMESTAMPTZ, name VARCHAR, "
@@ -41,14 +42,14 @@ def _words(words: tuple[str, ...], column: str) -> str:
 
 
 INSERT_BACKWARDS = f"""
-INSERT INTO backwards SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, 'phase')},
-    $loaders[loader::INTEGER + 1], loss, shared, {_words(CERTIFICATES, 'certificate')}, error,
+INSERT INTO backwards SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, "phase")},
+    $loaders[loader::INTEGER + 1], loss, shared, {_words(CERTIFICATES, "certificate")}, error,
     $reasons[reason::INTEGER + 1], make_timestamptz(time) FROM columns"""
 
 INSERT_SAMPLES = f"""
-INSERT INTO samples SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, 'phase')},
-    $loaders[loader::INTEGER + 1], position, nullif(sample, -1), NULL, loss, valid, {_words(CERTIFICATES, 'certificate')},
-    {_words(IDENTITIES, 'identity')}, make_timestamptz(time) FROM columns"""
+INSERT INTO samples SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, "phase")},
+    $loaders[loader::INTEGER + 1], position, nullif(sample, -1), NULL, loss, valid,
+    {_words(CERTIFICATES, "certificate")}, {_words(IDENTITIES, "identity")}, make_timestamptz(time) FROM columns"""
 
 INSERT_METRICS = """
 INSERT INTO metrics_stored SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, make_timestamptz(time),

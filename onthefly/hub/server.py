@@ -28,7 +28,7 @@ from onthefly.protocol import PROTOCOL, HubFile
 from onthefly.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     from onthefly.settings import Settings
@@ -125,7 +125,7 @@ async def _main(settings: Settings, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[bool]:
+def _only_one(folder: Path) -> Generator[bool, None, None]:
     """Hold the lock file for as long as this hub lives; False if another one does."""
     descriptor = os.open(folder / "hub.lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:

@@ -6,7 +6,6 @@ Writes come from one thread; reads run on cursors of the same database in other 
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
@@ -16,7 +15,8 @@ from onthefly.hub.columns import Words, backward_columns, metric_columns, sample
 from onthefly.protocol import Metrics, Records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
 
     from onthefly.hub.columns import Array
 
@@ -70,11 +70,12 @@ class Store:
 
     def saved(self, rank: int, pid: int) -> int:
         """The highest committed ``seq`` of that agent."""
-        row = self._database.cursor().execute("SELECT seq FROM store.saved WHERE rank = ? AND pid = ?", [rank, pid]).fetchone()
+        query = "SELECT seq FROM store.saved WHERE rank = ? AND pid = ?"
+        row = self._database.cursor().execute(query, [rank, pid]).fetchone()
         return int(row[0]) if row else 0
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def reading(self) -> Generator[duckdb.DuckDBPyConnection, None, None]:
         """A cursor for one reader, in any thread."""
         cursor = self._database.cursor()
         try:

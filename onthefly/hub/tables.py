@@ -59,7 +59,8 @@ def selection(table: str, asked: Mapping[str, str]) -> Selection:
     if "epoch" in asked:
         first, _, last = asked["epoch"].partition(":")
         where.append("epoch BETWEEN ? AND ?")
-        values += [_integer("epoch", first or "0"), _integer("epoch", last or (str(2**31 - 1) if ":" in asked["epoch"] else first))]
+        open_end = str(2**31 - 1) if ":" in asked["epoch"] else first
+        values += [_integer("epoch", first or "0"), _integer("epoch", last or open_end)]
     if "run" in asked:
         if not RUN_PATTERN.fullmatch(asked["run"]):
             raise UsageError(f"{asked['run']!r} is no name of a run")
@@ -102,7 +103,8 @@ def render(cursor: duckdb.DuckDBPyConnection, chosen: Selection, form: str) -> b
 
 def _json(cursor: duckdb.DuckDBPyConnection, chosen: Selection) -> bytes:
     cursor.execute("SET TimeZone = 'UTC'")
-    cursor.execute(f"SELECT * REPLACE (strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time) FROM ({chosen.query()})", chosen.values)
+    readable = "SELECT * REPLACE (strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time)"
+    cursor.execute(f"{readable} FROM ({chosen.query()})", chosen.values)
     names = [column[0] for column in cursor.description or ()]
     rows = [dict(zip(names, [json_number(value) for value in row])) for row in cursor.fetchall()]
     return json.dumps(rows, allow_nan=False, separators=(",", ":")).encode()

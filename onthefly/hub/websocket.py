@@ -21,8 +21,18 @@ from onthefly.hub import queries
 from onthefly.hub.auth import SUBPROTOCOL
 from onthefly.hub.columns import binary_message
 from onthefly.protocol import (
-    MAX_CLIENT_MESSAGE, ClientMessage, ColumnsHeader, CommandAnswered, CommandRequest, Failed, Fault, Ping, Pong,
-    SendCommand, SessionChanged, Snapshot, Subscribe,
+    MAX_CLIENT_MESSAGE,
+    ClientMessage,
+    ColumnsHeader,
+    CommandAnswered,
+    CommandRequest,
+    Failed,
+    Fault,
+    Pong,
+    SendCommand,
+    SessionChanged,
+    Snapshot,
+    Subscribe,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -148,7 +158,7 @@ class Clients:
                 live = self._registry.find(message.session)
                 request = CommandRequest(id=message.id, name=message.name, args=message.args, by=message.by)
                 self._spawn(self._command(client, live, request))
-            elif isinstance(message, Ping):
+            else:
                 client.event(Pong())
         except (msgspec.MsgspecError, RecursionError) as error:
             client.event(Failed(error=Fault(code="bad_message", message=str(error)[:300])))
@@ -273,8 +283,6 @@ def _delta(table: dict[str, Array], metric: str, written: Written) -> Optional[d
             "value": table["value"][mine]}  # fmt: skip
 
 
-def _columns(
-    live: LiveSession, run: str, metric: str, columns: dict[str, Array], *, reset: bool, cursor: int
-) -> bytes:
+def _columns(live: LiveSession, run: str, metric: str, columns: dict[str, Array], *, reset: bool, cursor: int) -> bytes:
     header = ColumnsHeader(session=live.info.id, run=run, metric=metric, reset=reset, cursor=str(cursor), columns=[])
     return binary_message(header, columns)

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from onthefly.errors import Guard
 
 FEED = "_onthefly_feed"
-"""The attribute of a loader's iterator that holds its :class:`Feed`, beside ``_onthefly_drawn``, the newest index list of
-its sampler (a copy, since a batch sampler may reuse its list). They live and die with the iterator, which cannot be
+"""The attribute of a loader's iterator that holds its :class:`Feed`, beside ``_onthefly_drawn``, the newest index list
+of its sampler (a copy, since a batch sampler may reuse its list). They live and die with the iterator, which cannot be
 pickled or copied, so that nobody meets them. (A dictionary of weak keys costs 0.6 us a look-up.)"""
 
 
 class Source(Protocol):
     """Where deliveries of one loader go to (made by capture; opaque here)."""
 
-    def deliver(self, indices: Any, data: Any) -> None:
+    def deliver(self, drawn: Any, data: Any) -> None:
         """A batch reached the script."""
 
     def finish(self) -> None:
@@ -89,7 +89,7 @@ class DataInstrument:
         begin = self._guard.around(self._begin)
 
         @functools.wraps(original)
-        def __iter__(loader: Any) -> Any:  # noqa: N807
+        def __iter__(loader: Any) -> Any:
             iterator = original(loader)
             if slot.enabled:
                 begin(iterator, loader)

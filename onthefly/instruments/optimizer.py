@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 class OptimizerInstrument:
     """The global pre and post hook of optimizers, for one training thread."""
 
-    def __init__(self, stepped: Callable[[Optimizer], None], gate: Gate, hold: Callable[[], None], guard: Guard) -> None:
+    def __init__(
+        self, stepped: Callable[[Optimizer], None], gate: Gate, hold: Callable[[], None], guard: Guard
+    ) -> None:
         """``stepped(optimizer)`` is called after each outermost step, then ``hold()`` if a command waits at the gate.
 
         ``hold`` may keep the thread, and may raise what must reach the script (an interrupt, a stop).

@@ -43,7 +43,8 @@ def runtime_folder(settings: Settings) -> Path:
         raise UnsafeFolder(f"the runtime folder {folder} cannot be used: {error.strerror or error}",
                            "set ONTHEFLY_RUNTIME_DIR to a folder that you own") from error  # fmt: skip
     if not stat.S_ISDIR(status.st_mode):
-        raise UnsafeFolder(f"the runtime folder {folder} is a link or no folder", "remove it, or set ONTHEFLY_RUNTIME_DIR")
+        raise UnsafeFolder(f"the runtime folder {folder} is a link, or no folder",
+                           "remove it, or set ONTHEFLY_RUNTIME_DIR")  # fmt: skip
     if hasattr(os, "getuid"):
         if status.st_uid != os.getuid():
             raise UnsafeFolder(f"the runtime folder {folder} belongs to another user", "set ONTHEFLY_RUNTIME_DIR")

@@ -63,6 +63,6 @@ class FrameReader:
             end = LENGTH.size + length
             if len(self._buffer) < end:
                 return
-            body = bytes(self._buffer[LENGTH.size:end])
+            body = bytes(self._buffer[LENGTH.size : end])
             del self._buffer[:end]
             yield body

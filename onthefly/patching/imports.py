@@ -32,7 +32,10 @@ class _Finder:
         self._name = name
         self._callback = callback
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The finder's protocol."""
         if name != self._name or self not in sys.meta_path:
             return None
         sys.meta_path.remove(self)
@@ -53,7 +56,7 @@ class _Finder:
 
 
 class _Loader:
-    """Stands in for the real loader until the module's body runs; anything else that is asked of it is the real one's."""
+    """Stands in for the real loader until the module's body runs; all else is the real one's answer."""
 
     def __init__(self, loader: Any, finder: _Finder) -> None:
         self._loader = loader
@@ -63,9 +66,11 @@ class _Loader:
         return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the real one."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        """Put back the real loader, let it run the module's body, and say that it did."""
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader

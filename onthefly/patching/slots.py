@@ -1,8 +1,8 @@
 """Exact slots: one attribute of one object, replaced and put back.
 
 A replacement is a plain closure with the original's metadata (``functools.wraps``), not a ``wrapt`` proxy: importing
-``wrapt`` costs 65 ms and more, each call through a proxy about a microsecond, and its transparency buys nothing here,
-where the originals are plain functions that nobody inspects beyond ``__wrapped__``.
+``wrapt`` costs 65 ms and more, each call through a proxy about a microsecond, and its transparency buys nothing here:
+the originals are plain functions that nobody inspects beyond ``__wrapped__``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MISSING: Final = object()
 class Slot:
     """``owner.name``, filled with ours while armed.
 
-    Undo is exact: what stood in ``vars(owner)`` is put back, or the attribute is deleted when it was inherited, but only
+    Undo is exact: what stood in ``vars(owner)`` is put back, or the attribute deleted when it was inherited, but only
     while ours is outermost. If somebody wrapped ours since, it is left in place and switched off instead: the
     replacement must look at :attr:`enabled` and then do nothing but call the original.
     """

@@ -30,7 +30,7 @@ def expression(schema: dict[str, Any]) -> str:
     if kind == "object":
         values = schema.get("additionalProperties")
         return f"Record<string, {expression(values) if isinstance(values, dict) else 'unknown'}>"
-    return PLAIN[kind] if kind in PLAIN else "unknown"
+    return PLAIN.get(str(kind), "unknown")
 
 
 def interface(name: str, schema: dict[str, Any]) -> str:

@@ -1,0 +1,162 @@
+"""Frames between agent and hub."""
+
+from __future__ import annotations
+
+from typing import Any, Union  # msgspec evaluates these, on Python 3.9 too
+
+import msgspec
+
+from onthefly.protocol.words import Answer, State
+
+# Agent to hub.
+
+
+class Hello(msgspec.Struct, kw_only=True):
+    """The first frame of an agent (``seq`` 0; not acknowledged, sent anew on each connection)."""
+
+    protocol: int
+    session: str
+    rank: int
+    pid: int
+    node: str
+    argv: list[str]
+    cwd: str
+    script: str
+    """What the user would call it: ``train.py``, ``-m pkg.train``."""
+    name: str
+    project: str
+    run: str
+    world_size: int
+    started: float
+    versions: dict[str, str]
+    """``onthefly``, ``python``, ``torch``."""
+
+
+class Records(msgspec.Struct, kw_only=True):
+    """A block of backward calls with their per-sample losses.
+
+    Columns of length *n* (one entry per backward call), then columns of length *m* = sum of ``count``. All bytes are
+    little-endian arrays of the dtype given.
+    """
+
+    run: str
+    backward: bytes
+    """int64 [n]: number of the backward call, from 0."""
+    step: bytes
+    """int64 [n]"""
+    epoch: bytes
+    """int32 [n]"""
+    time: bytes
+    """float64 [n]"""
+    loss: bytes
+    """float64 [n]: the number that was back-propagated, GradScaler's factor divided out; NaN when unknown."""
+    shared: bytes
+    """float64 [n]: the part of it that has no sample axis."""
+    certificate: bytes
+    """uint8 [n]: place in ``CERTIFICATES``."""
+    error: bytes
+    """float64 [n]: difference between the total of the samples and the loss; 0 where exact."""
+    reason: bytes
+    """int16 [n]: place in ``reasons``, -1 for none."""
+    phase: bytes
+    """uint8 [n]: place in ``PHASES``."""
+    loader: bytes
+    """int16 [n]: place in ``loaders``, -1 for none."""
+    identity: bytes
+    """uint8 [n]: place in ``IDENTITIES``."""
+    count: bytes
+    """int32 [n]: how many samples of this backward call follow."""
+    reasons: list[str]
+    loaders: list[str]
+    sample: bytes
+    """int64 [m]: index in the root dataset, or -1 where ``identity`` is none."""
+    sample_loss: bytes
+    """float32 [m]"""
+    valid: bytes
+    """int32 [m]: elements averaged into the value."""
+
+
+class Metrics(msgspec.Struct, kw_only=True):
+    """A block of per-step values, all columns of one length."""
+
+    run: str
+    step: bytes
+    """int64"""
+    epoch: bytes
+    """int32"""
+    time: bytes
+    """float64"""
+    values: dict[str, bytes]
+    """float64 by metric name: ``lr``, ``step_ms``, ``data_ms``, ``onthefly_us``, ``throughput``, ..."""
+
+
+class StateChanged(msgspec.Struct, kw_only=True):
+    """The script entered a state; ``ended``, ``stopped`` and ``crashed`` are its last words."""
+
+    state: State
+    step: int
+    epoch: int
+    time: float
+    by: str = ""
+    """Who asked for it."""
+    reason: str = ""
+
+
+class Noticed(msgspec.Struct, kw_only=True):
+    """Something that the user should know: what is lost or not captured, and how to mend it."""
+
+    text: str
+    remedy: str = ""
+    time: float
+
+
+class Answered(msgspec.Struct, kw_only=True):
+    """The agent's answer to a command."""
+
+    answer: Answer
+
+
+AgentMessage = Union[Hello, Records, Metrics, StateChanged, Noticed, Answered]
+AGENT_KINDS = {
+    "hello": Hello, "records": Records, "metrics": Metrics, "state": StateChanged, "notice": Noticed,
+    "answered": Answered,
+}  # fmt: skip
+"""The ``kind`` of a frame, and what its payload is."""
+
+# Hub to agent.
+
+
+class Welcome(msgspec.Struct, kw_only=True):
+    """Follows a :class:`Hello` that was accepted."""
+
+    url: str
+    """The dashboard's address, without token."""
+    saved: int
+    """The highest ``seq`` of this agent that is committed already."""
+
+
+class Ack(msgspec.Struct, kw_only=True):
+    """All frames up to ``seq`` are committed: they survive ``kill -9``."""
+
+    seq: int
+
+
+class Command(msgspec.Struct, kw_only=True):
+    """One command for the script, handed on by the hub in the order in which it accepted them."""
+
+    n: int
+    id: str
+    name: str
+    args: dict[str, Any]
+    by: str
+
+
+class Denied(msgspec.Struct, kw_only=True):
+    """The hub will not serve this agent; the connection closes."""
+
+    reason: str
+
+
+HubMessage = Union[Welcome, Ack, Command, Denied]
+HUB_KINDS = {"welcome": Welcome, "ack": Ack, "command": Command, "denied": Denied}
+"""The ``kind`` of a frame, and what its payload is; the hub's frames all have ``seq`` 0."""

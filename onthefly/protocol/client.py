@@ -1,0 +1,263 @@
+"""What the hub and its clients say to each other, over HTTP and WebSocket."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on Python 3.9 too
+
+import msgspec
+
+from onthefly.protocol.words import Answer, Phase, State
+
+
+class Fault(msgspec.Struct, kw_only=True):
+    """Why a request was not served."""
+
+    code: str
+    message: str
+    remedy: str = ""
+
+
+class ErrorAnswer(msgspec.Struct, kw_only=True):
+    """The body of every HTTP error."""
+
+    error: Fault
+
+
+class Notice(msgspec.Struct, kw_only=True):
+    """A :class:`Noticed` as clients see it."""
+
+    text: str
+    remedy: str
+    time: float
+    rank: int
+
+
+class Rank(msgspec.Struct, kw_only=True):
+    """One process of a session."""
+
+    rank: int
+    pid: int
+    node: str
+    connected: bool
+    step: int
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """A session as clients see it."""
+
+    id: str
+    name: str
+    project: str
+    script: str
+    argv: list[str]
+    cwd: str
+    run: str
+    state: State
+    since: float
+    """When that state began."""
+    by: str
+    """Who asked for that state; empty: the script itself."""
+    reason: str
+    started: float
+    ended: Optional[float]
+    step: int
+    """Finished optimizer steps, as far as reported."""
+    epoch: int
+    backwards: int
+    """Backward calls saved."""
+    samples: int
+    """Per-sample records saved."""
+    loss: Optional[float]
+    """The newest back-propagated loss that is saved and finite."""
+    step_ms: Optional[float]
+    """Median duration of the newest steps."""
+    onthefly_us: Optional[float]
+    """Our own time in each of those steps (median), in microseconds."""
+    world_size: int
+    ranks: list[Rank]
+    notices: list[Notice]
+    versions: dict[str, str]
+
+
+class Sessions(msgspec.Struct, kw_only=True):
+    """``GET /api/v1/sessions``: newest start first."""
+
+    sessions: list[Session]
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """A line of training within a session."""
+
+    name: str
+    parents: list[str]
+    started: float
+    backwards: int
+    samples: int
+    first_step: int
+    last_step: int
+
+
+class Runs(msgspec.Struct, kw_only=True):
+    """``GET /api/v1/sessions/{id}/runs``."""
+
+    runs: list[Run]
+
+
+Number = Union[float, Literal["nan", "inf", "-inf"]]
+"""JSON has no NaN; a loss may be one, and must be shown as what it is."""
+
+
+class Series(msgspec.Struct, kw_only=True):
+    """``GET .../metrics?name&run&after&points``: one metric, at most ``points`` buckets (min and max kept).
+
+    A bucket that holds a single value has ``low == value == high``.
+    """
+
+    session: str
+    run: str
+    name: str
+    cursor: str
+    """Hand it back as ``after`` to get only what is newer."""
+    bucketed: bool
+    step: list[int]
+    epoch: list[int]
+    time: list[float]
+    value: list[Number]
+    """Mean of the bucket's finite values."""
+    low: list[Number]
+    high: list[Number]
+
+
+class Lost(msgspec.Struct, kw_only=True):
+    """Backward calls whose samples were not captured, by reason."""
+
+    reason: str
+    backwards: int
+
+
+class Histogram(msgspec.Struct, kw_only=True):
+    """``GET .../histogram?run&epoch&phase&bins``: the per-sample losses of one epoch (default: the newest)."""
+
+    session: str
+    run: str
+    phase: Phase
+    epoch: int
+    count: int
+    """Samples counted, non-finite ones included."""
+    nonfinite: int
+    low: float
+    high: float
+    edges: list[float]
+    """One more than ``counts``."""
+    counts: list[int]
+    median: Optional[float]
+    certificates: dict[str, int]
+    """Samples by certificate."""
+    identities: dict[str, int]
+    """Samples by identity."""
+    lost: list[Lost]
+    """Backward calls of this epoch without samples."""
+
+
+class CommandRequest(msgspec.Struct, kw_only=True):
+    """``POST /api/v1/sessions/{id}/commands``."""
+
+    id: str
+    """Chosen by the client (a uuid); sending it again is harmless."""
+    name: str
+    args: dict[str, Any] = {}
+    by: str = ""
+
+
+# WebSocket, client to hub: JSON text.
+
+
+class Subscribe(msgspec.Struct, kw_only=True, tag="subscribe"):
+    """Follow one session; answered with a :class:`Snapshot` and its columns. Replaces the one before."""
+
+    session: str
+    """An id, a unique prefix, or ``last``, which follows newer sessions as they start."""
+    metrics: list[str] = []
+    points: int = 2000
+
+
+class SendCommand(msgspec.Struct, kw_only=True, tag="command"):
+    """The same as :class:`CommandRequest`, over the socket; answered with :class:`CommandAnswered`."""
+
+    session: str
+    id: str
+    name: str
+    args: dict[str, Any] = {}
+    by: str = ""
+
+
+class Ping(msgspec.Struct, kw_only=True, tag="ping"):
+    """Answered with :class:`Pong`."""
+
+
+ClientMessage = Union[Subscribe, SendCommand, Ping]
+
+# WebSocket, hub to client: JSON text, and binary columns.
+
+
+class Snapshot(msgspec.Struct, kw_only=True, tag="snapshot"):
+    """The state of the world; sent first, after each subscription, and after a client fell behind."""
+
+    session: Optional[Session]
+    sessions: list[Session]
+    cursor: str
+
+
+class SessionChanged(msgspec.Struct, kw_only=True, tag="session"):
+    """A session is new or changed; sent for every session, at most some ten times a second each."""
+
+    session: Session
+
+
+class CommandAnswered(msgspec.Struct, kw_only=True, tag="answer"):
+    """What became of a command; sent first as accepted, then once with its end."""
+
+    session: str
+    answer: Answer
+
+
+class Failed(msgspec.Struct, kw_only=True, tag="error"):
+    """A message of the client that was not understood."""
+
+    error: Fault
+
+
+class Pong(msgspec.Struct, kw_only=True, tag="pong"):
+    """Answer to :class:`Ping`."""
+
+
+HubEvent = Union[Snapshot, SessionChanged, CommandAnswered, Failed, Pong]
+
+
+class Column(msgspec.Struct, kw_only=True):
+    """One array of a binary message."""
+
+    name: str
+    dtype: Literal["f8", "f4", "i8", "i4", "u1"]
+    count: int
+
+
+class ColumnsHeader(msgspec.Struct, kw_only=True):
+    """The JSON header of a binary message: u32 header length, header, padding to 8, then each array padded to 8.
+
+    ``step``, ``epoch``, ``time``, ``value`` always; ``low`` and ``high`` in a history of buckets.
+    """
+
+    session: str
+    run: str
+    metric: str
+    reset: bool
+    """True: replaces all that the client holds of this metric; false: comes after it."""
+    cursor: str
+    columns: list[Column]
+
+
+CLIENT_TYPES = (
+    Answer, CommandRequest, ErrorAnswer, Histogram, Runs, Series, Sessions, ClientMessage, HubEvent, ColumnsHeader,
+)  # fmt: skip
+"""What the dashboard's types are generated from."""
