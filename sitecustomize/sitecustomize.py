@@ -5,13 +5,13 @@ import sys
 
 _here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) != _here]
-del sys.modules["sitecustomize"]
+_ours = sys.modules.pop("sitecustomize")
 try:
     import sitecustomize  # noqa: F401 - the user's own, which ours came before
 except ImportError as error:
     if error.name != "sitecustomize":
         raise
-    sys.modules.pop("sitecustomize", None)
+    sys.modules["sitecustomize"] = _ours  # the import of this very module wants to find it there
 try:
     from onthefly.bootstrap import start
 except ImportError:

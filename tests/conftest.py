@@ -1,0 +1,175 @@
+"""Fixtures that all tests share: a home of its own for each test, scripts run plain and watched, and a hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DIGITS = REPOSITORY / "examples" / "digits.py"
+
+
+def wait_for(what: str, test: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Poll until ``test()`` is truthy, and return that; fail with ``what`` after the deadline."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        found = test()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+class Ended(NamedTuple):
+    """How a process ended."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+    def err_without_ours(self) -> bytes:
+        """Standard error without the one line that we may say."""
+        return b"".join(line for line in self.err.splitlines(keepends=True) if not line.startswith(b"onthefly: session"))
+
+
+class Home:
+    """Runtime and data folders of a test, and the processes that use them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runtime = folder / "runtime"
+        self.data = folder / "data"
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("ONTHEFLY_", "PYTHON"))}
+        self.environment.update(
+            ONTHEFLY_RUNTIME_DIR=str(self.runtime),
+            ONTHEFLY_DATA_DIR=str(self.data),
+            ONTHEFLY_PORT="47700",
+            OMP_NUM_THREADS="1",
+        )
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a command here."""
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+        )
+        self._started.append(process)
+        return process
+
+    def run(self, *command: str, timeout: float = 100.0, stdin: bytes = b"", **environment: str) -> Ended:
+        """Run a command here to its end."""
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def python(self, *arguments: str, **options: Any) -> Ended:
+        """Run plain Python."""
+        return self.run(sys.executable, *arguments, **options)
+
+    def watched(self, *arguments: str, **options: Any) -> Ended:
+        """Run ``python -m onthefly``; our own errors are loud."""
+        return self.run(sys.executable, "-m", "onthefly", *arguments, **{"ONTHEFLY_STRICT": "1", **options})
+
+    def hub_file(self) -> dict[str, Any] | None:
+        """What ``hub.json`` says now."""
+        try:
+            return json.loads((self.runtime / "hub.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def hub(self) -> dict[str, Any]:
+        """The hub's file, waited for."""
+        return wait_for("hub.json", self.hub_file)
+
+    def get(self, path: str) -> Any:
+        """``GET /api/v1/<path>``, decoded."""
+        hub = self.hub()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{hub['port']}/api/v1/{path}", headers={"Authorization": f"Bearer {hub['token']}"}
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read())
+
+    def session(self) -> dict[str, Any] | None:
+        """The newest session, None before there is one."""
+        try:
+            return self.get("sessions/last")
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
+    def wait_state(self, *states: str, seconds: float = 30.0) -> dict[str, Any]:
+        """Wait until the newest session is in one of these states."""
+        return wait_for(
+            f"state {states}", lambda: (now := self.session()) is not None and now["state"] in states and now, seconds
+        )
+
+    def wait_step(self, step: int) -> dict[str, Any]:
+        """Wait until the newest session has taken so many steps."""
+        return wait_for(f"step {step}", lambda: (now := self.session()) is not None and now["step"] >= step and now)
+
+    def stop_hub(self, number: int = signal.SIGTERM) -> None:
+        """End the hub, if one runs."""
+        hub = self.hub_file()
+        if hub is not None:
+            try:
+                os.kill(hub["pid"], number)
+            except ProcessLookupError:
+                return
+            wait_for("the hub's end", lambda: not running(hub["pid"]))
+
+    def close(self) -> None:
+        """End everything that was started here."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        self.stop_hub(signal.SIGKILL)
+
+
+def running(pid: int) -> bool:
+    """Whether that process runs (a zombie does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[0] != b"Z"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Folders of its own for a test, and the end of all that it started."""
+    here = Home(tmp_path)
+    yield here
+    here.close()
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Quick tests first: a broken tree shows at once."""
+    slow = ("e2e", "purity", "faults", "fidelity")
+    items_list = items if isinstance(items, list) else list(items)
+    items_list.sort(key=lambda item: any(part in item.nodeid for part in slow))
