@@ -42,7 +42,9 @@ class Ended(NamedTuple):
 
     def err_without_ours(self) -> bytes:
         """Standard error without the one line that we may say."""
-        return b"".join(line for line in self.err.splitlines(keepends=True) if not line.startswith(b"onthefly: session"))
+        return b"".join(
+            line for line in self.err.splitlines(keepends=True) if not line.startswith(b"onthefly: session")
+        )
 
 
 class Home:
@@ -93,7 +95,8 @@ class Home:
 
     def watched(self, *arguments: str, **options: Any) -> Ended:
         """Run ``python -m onthefly``; our own errors are loud."""
-        return self.run(sys.executable, "-m", "onthefly", *arguments, **{"ONTHEFLY_STRICT": "1", **options})
+        options.setdefault("ONTHEFLY_STRICT", "1")
+        return self.run(sys.executable, "-m", "onthefly", *arguments, **options)
 
     def hub_file(self) -> dict[str, Any] | None:
         """What ``hub.json`` says now."""
@@ -148,7 +151,14 @@ class Home:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-        self.stop_hub(signal.SIGKILL)
+        # A hub may be starting still: found by the folder in its environment, which is this test's alone.
+        mine = f"ONTHEFLY_RUNTIME_DIR={self.runtime}\0".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if mine in (folder / "environ").read_bytes():
+                    os.kill(int(folder.name), signal.SIGKILL)
+            except (OSError, ValueError):
+                continue
 
 
 def running(pid: int) -> bool:

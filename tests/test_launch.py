@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 SEEN = """
 import os, sys, json
 print(json.dumps([sys.argv, sys.path, __name__, globals().get("__file__"), os.getcwd(), sys.flags.optimize,
-    list(sys.warnoptions), sys.executable, getattr(sys, "orig_argv", None), __package__, getattr(__spec__, "name", None),
+    list(sys.warnoptions), sys.executable, getattr(sys, "orig_argv", None), __package__,
+    getattr(__spec__, "name", None),
     sorted(m for m in sys.modules if m.split(".")[0] in ("torch", "msgspec", "numpy", "aiohttp", "duckdb")),
     sorted(k for k in os.environ if not k.startswith(("ONTHEFLY_", "PYTHONPATH")))]))
 sys.stderr.write("words on stderr\\n")
@@ -101,8 +102,9 @@ def test_every_way_to_name_a_script(home: Home, way: str, ending: str) -> None:
 @pytest.mark.parametrize("path", [None, "", "/somewhere", f"/a{os.pathsep}/b"])
 def test_the_path_is_plain_pythons(home: Home, path: str | None) -> None:
     (home.folder / "s.py").write_text(SEEN)
-    environment = {} if path is None else {"PYTHONPATH": path}
-    assert_same(*both(home, "s.py", **environment))
+    if path is not None:
+        home.environment["PYTHONPATH"] = path
+    assert_same(*both(home, "s.py"))
 
 
 def test_safe_path_is_kept(home: Home) -> None:

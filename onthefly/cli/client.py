@@ -30,6 +30,14 @@ class Client:
         self._connection = http.client.HTTPConnection(self.hub.host, self.hub.port, timeout=TIMEOUT)
         self._prove()
 
+    def __enter__(self) -> Client:
+        """The connection lasts as long as the block."""
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        """Close it."""
+        self._connection.close()
+
     def _prove(self) -> None:
         """The token goes to nobody who cannot show that he has it: the port may be a squatter's by now."""
         ours = nonce()
@@ -39,6 +47,7 @@ class Client:
         except ValueError:
             proof = b""
         if not same(proof, prove(self.hub.token, b"healthz", ours)):
+            self._connection.close()
             raise HubUnavailable(f"what answers on port {self.hub.port} is not the hub",
                                  "stop it, or remove hub.json from the runtime folder")  # fmt: skip
 

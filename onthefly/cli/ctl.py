@@ -25,17 +25,23 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for the script (default 60)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv[1:])
-    client = Client(Settings())
-    answer = client.command(options.session, {"id": str(uuid.uuid4()), "name": options.name, "by": f"{_user()} (ctl)"})
-    limit = time.monotonic() + options.timeout
-    while answer["status"] == "accepted" and time.monotonic() < limit:
-        time.sleep(POLL_SECONDS)
-        answer = client.json(f"sessions/{options.session}/commands/{answer['n']}")
+    with Client(Settings()) as client:
+        answer = _send(client, options.session, options.name, options.timeout)
     if options.json:
         print(json.dumps(answer))
     else:
         _say(options.name, answer)
     return ExitCode.DONE if answer["status"] == "applied" else ExitCode.REFUSED
+
+
+def _send(client: Client, session: str, name: str, timeout: float) -> dict[str, Any]:
+    """Send the command once, and ask until it is settled or the time is over."""
+    answer = client.command(session, {"id": str(uuid.uuid4()), "name": name, "by": f"{_user()} (ctl)"})
+    limit = time.monotonic() + timeout
+    while answer["status"] == "accepted" and time.monotonic() < limit:
+        time.sleep(POLL_SECONDS)
+        answer = client.json(f"sessions/{session}/commands/{answer['n']}")
+    return answer
 
 
 def _say(name: str, answer: dict[str, Any]) -> None:

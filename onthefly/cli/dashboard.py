@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv[1:])
     settings = Settings()
-    hub = Client(settings, start=True).hub
+    with Client(settings, start=True) as client:
+        hub = client.hub
     address = f"http://{hub.host}:{hub.port}"
     opened = not (options.no_browser or options.url or options.json) and _open(settings, hub)
     if options.json:
@@ -54,7 +55,8 @@ def main(argv: list[str]) -> int:
 def open_dashboard() -> None:
     """For ``--open``: start the hub if needed and open the page; without a browser, say where it is."""
     settings = Settings()
-    hub = Client(settings, start=True).hub
+    with Client(settings, start=True) as client:
+        hub = client.hub
     if not _open(settings, hub):
         sys.stderr.write(f"onthefly: no browser here; the dashboard is at http://{hub.host}:{hub.port}\n")
 

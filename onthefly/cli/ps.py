@@ -19,7 +19,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="onthefly ps", description="List the sessions, newest first.")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv[1:])
-    sessions: list[dict[str, Any]] = Client(Settings()).json("sessions")["sessions"]
+    with Client(Settings()) as client:
+        sessions: list[dict[str, Any]] = client.json("sessions")["sessions"]
     if options.json:
         print(json.dumps(sessions, indent=2))
         return 0

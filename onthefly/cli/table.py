@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
             raise UsageError(f"{options.output}: the name must end in one of {', '.join(FORMATS)}")
     elif not options.json:
         query.setdefault("limit", SHOWN)
-    body = Client(Settings()).get(f"sessions/{quote(options.session, safe='')}/{table}", {**query, "format": form})
+    with Client(Settings()) as client:
+        body = client.get(f"sessions/{quote(options.session, safe='')}/{table}", {**query, "format": form})
     if options.output:
         Path(options.output).write_bytes(body)
         sys.stderr.write(f"onthefly: {options.output}: {len(body):,} bytes\n")

@@ -41,14 +41,20 @@ def _words(words: tuple[str, ...], column: str) -> str:
     return f"([{', '.join(repr(word) for word in words)}])[{column}::INTEGER + 1]"
 
 
+def _number(column: str) -> str:
+    # DuckDB reads NaN in a NumPy array as NULL; a loss that is NaN must stay one.
+    return f"coalesce({column}, 'nan')"
+
+
 INSERT_BACKWARDS = f"""
 INSERT INTO backwards SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, "phase")},
-    $loaders[loader::INTEGER + 1], loss, shared, {_words(CERTIFICATES, "certificate")}, error,
+    $loaders[loader::INTEGER + 1], {_number("loss")}, {_number("shared")}, {_words(CERTIFICATES, "certificate")},
+    {_number("error")},
     $reasons[reason::INTEGER + 1], make_timestamptz(time) FROM columns"""
 
 INSERT_SAMPLES = f"""
 INSERT INTO samples SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, "phase")},
-    $loaders[loader::INTEGER + 1], position, nullif(sample, -1), NULL, loss, valid,
+    $loaders[loader::INTEGER + 1], position, nullif(sample, -1), NULL, {_number("loss")}, valid,
     {_words(CERTIFICATES, "certificate")}, {_words(IDENTITIES, "identity")}, make_timestamptz(time) FROM columns"""
 
 INSERT_METRICS = """

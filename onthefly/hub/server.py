@@ -105,6 +105,7 @@ class Hub:
 
 def run(settings: Settings) -> int:
     """Serve until told to end, or until idle; 0. If a hub runs already, leave at once."""
+    os.umask(0o077)  # DuckDB makes its write-ahead log with whatever mask it finds
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     folder = runtime_folder(settings)
     with _only_one(folder) as alone:

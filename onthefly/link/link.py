@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from onthefly.errors import Guard
-    from onthefly.protocol import AgentMessage, Hello
+    from onthefly.protocol import AgentMessage, Hello, HubFile
     from onthefly.settings import Settings
 
 FIRST_RETRY, LONGEST_RETRY = 0.25, 30.0
@@ -58,6 +58,7 @@ class Link:
         os.set_blocking(self._wake_write, False)
         self._awake = False
         self._connection: Connection | None = None
+        self._distrusted: HubFile | None = None
         self._welcomed = False
         self._closing = False
         self._drained = threading.Event()
@@ -159,11 +160,17 @@ class Link:
         self._on_open(welcome.url)
 
     def _connect(self) -> None:
+        hub: HubFile | None = None
         try:
-            self._connection = Connection(find_hub(self._settings, start=not self._closing))
+            hub = find_hub(self._settings, start=not self._closing, distrust=self._distrusted)
+            self._connection = Connection(hub)
             self._connection.send(self._outbox.hello())
+            self._distrusted = None
         except (HubUnavailable, OSError) as error:
             self._disconnect()
+            if hub is not None and self._distrusted is None:
+                self._distrusted = hub  # it may be another's pid by now: the next attempt starts a hub
+                return
             self._on_lost(error if isinstance(error, HubUnavailable) else HubUnavailable(str(error)))
 
     def _disconnect(self) -> None:

@@ -1,0 +1,62 @@
+# Two commands matter: `make demo` shows it, `make test` is all that CI runs. Both set up what they need.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+NODE_MODULES := extension/node_modules/.package-lock.json
+STATIC := onthefly/hub/static
+
+.PHONY: demo test check-python check-dashboard pytest bench types dashboard format clean
+
+$(VENV)/bin/python:
+	python3 -m venv $(VENV)
+
+# torch is pinned by constraints.txt, unless the environment holds one that serves (a bare torch brings CUDA's gigabytes).
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PY) scripts/install.py '.[examples]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PY) scripts/install.py '.[dev,examples]'
+	touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	$(PY) scripts/demo.py
+
+test: $(VENV)/.dev check-python check-dashboard pytest
+
+check-python: $(VENV)/.dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright
+	$(PY) extension/dashboard/scripts/generate_types.py --check
+
+# Rebuilt and compared: users install without Node, so what is committed is what they run.
+check-dashboard: $(VENV)/.dev
+	$(PY) scripts/node.py ci
+	$(PY) scripts/node.py run typecheck
+	$(PY) scripts/node.py run lint
+	$(PY) scripts/node.py run test
+	$(PY) scripts/node.py run build
+	git diff --exit-code --stat -- $(STATIC)
+	test -z "$$(git status --porcelain -- $(STATIC))"
+
+pytest: $(VENV)/.dev
+	$(PY) scripts/chromium.py
+	$(VENV)/bin/pytest
+
+bench: $(VENV)/.dev
+	$(PY) -m tests.bench
+
+types: $(VENV)/.dev
+	$(PY) extension/dashboard/scripts/generate_types.py
+
+dashboard: types
+	$(PY) scripts/node.py ci
+	$(PY) scripts/node.py run build
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .tools extension/node_modules extension/*/node_modules dist
