@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,11 @@ class Connection:
             raise OSError("the hub closed the connection")
         for body in self._reader.feed(data):
             yield decode(body, HUB_KINDS)[1]
+
+    def hang_up(self) -> None:
+        """From another thread: whoever is sending or receiving here fails at once."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close our end (in a forked child: its copy of it, which tells the hub nothing)."""

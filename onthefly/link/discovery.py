@@ -134,22 +134,29 @@ _NOT_FOR_THE_HUB = frozenset(
 )  # fmt: skip
 
 
-def find_hub(settings: Settings, *, start: bool, distrust: HubFile | None = None, deadline: float = 10.0) -> HubFile:
-    """The hub of this user and machine, started if asked and needed; :class:`HubUnavailable` after ``deadline`` s.
-
-    ``distrust`` is a file whose hub did not answer: its number may be another process's by now. A new hub is started
-    then; if the old one lives after all, it holds the lock, and the new one leaves.
-    """
-    hub = read_hub(settings)
-    if hub is not None and alive(hub.pid) and hub != distrust:
+def find_hub(settings: Settings, *, start: bool, deadline: float = 10.0) -> HubFile:
+    """The hub of this user and machine, started if asked and needed; :class:`HubUnavailable` after ``deadline`` s."""
+    hub = living_hub(settings)
+    if hub is not None:
         return hub
     if not start:
         raise HubUnavailable("no hub is running", "start one with: onthefly dashboard")
     spawn_hub(settings)
     limit = time.monotonic() + deadline
     while time.monotonic() < limit:
-        hub = read_hub(settings)
-        if hub is not None and alive(hub.pid) and hub != distrust:
+        hub = living_hub(settings)
+        if hub is not None:
             return hub
         time.sleep(POLL_SECONDS)
-    raise HubUnavailable("the hub did not start", f"see {settings.runtime_dir / 'hub.log'}")
+    raise not_started(settings)
+
+
+def living_hub(settings: Settings) -> HubFile | None:
+    """What ``hub.json`` says, if the process that it names is alive."""
+    hub = read_hub(settings)
+    return hub if hub is not None and alive(hub.pid) else None
+
+
+def not_started(settings: Settings) -> HubUnavailable:
+    """The error for a hub that was started and did not appear."""
+    return HubUnavailable("the hub did not start", f"see {settings.runtime_dir / 'hub.log'}")

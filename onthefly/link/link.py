@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from onthefly.errors import HubUnavailable
 from onthefly.link.connection import Connection
-from onthefly.link.discovery import find_hub
+from onthefly.link.discovery import POLL_SECONDS, living_hub, not_started, spawn_hub
 from onthefly.link.frames import FrameError
 from onthefly.link.outbox import Outbox
 from onthefly.protocol import Ack, Command, Denied, Welcome
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 FIRST_RETRY, LONGEST_RETRY = 0.25, 30.0
 """Seconds between attempts to reach the hub: doubled each time."""
+
+LAUNCHED_SECONDS, START_SECONDS = 5.0, 10.0
+"""How long a hub may take to appear: one that the launcher has started, and one of our own."""
 
 
 class Link:
@@ -58,6 +61,8 @@ class Link:
         os.set_blocking(self._wake_write, False)
         self._awake = False
         self._connection: Connection | None = None
+        self._spawned = False
+        self._expected_until = time.monotonic() + (LAUNCHED_SECONDS if settings.target_pid else 0.0)
         self._distrusted: HubFile | None = None
         self._welcomed = False
         self._closing = False
@@ -79,8 +84,9 @@ class Link:
         """Wait at most ``timeout`` seconds until all is committed; what is not goes to the spool."""
         self._closing = True
         self._wake()
-        self._drained.wait(timeout)
-        self._thread.join(0.2)
+        if not self._drained.wait(timeout) and self._connection is not None:
+            self._connection.hang_up()  # a hub that takes nothing holds the thread in its send
+        self._thread.join(1.0)
         if not self._thread.is_alive():
             self._collect()
             self._outbox.spill()
@@ -162,16 +168,38 @@ class Link:
     def _connect(self) -> None:
         hub: HubFile | None = None
         try:
-            hub = find_hub(self._settings, start=not self._closing, distrust=self._distrusted)
+            hub = self._find()
+            if hub is None:
+                return  # one is starting: looked for again in a moment
             self._connection = Connection(hub)
             self._connection.send(self._outbox.hello())
             self._distrusted = None
         except (HubUnavailable, OSError) as error:
             self._disconnect()
             if hub is not None and self._distrusted is None:
-                self._distrusted = hub  # it may be another's pid by now: the next attempt starts a hub
+                self._distrusted = hub  # its number may be another process's by now: the next attempt starts a hub
                 return
             self._on_lost(error if isinstance(error, HubUnavailable) else HubUnavailable(str(error)))
+
+    def _find(self) -> HubFile | None:
+        """The hub to connect to; None while one is starting. Never waits: the end of the script must not either."""
+        hub = living_hub(self._settings)
+        if hub is not None and hub != self._distrusted:
+            return hub
+        now = time.monotonic()
+        if now < self._expected_until:
+            self._retry_at = now + POLL_SECONDS
+            return None
+        if self._spawned:
+            self._spawned = False
+            raise not_started(self._settings)
+        if self._closing:
+            raise HubUnavailable("no hub is running")
+        spawn_hub(self._settings)
+        self._spawned = True
+        self._expected_until = now + START_SECONDS
+        self._retry_at = now + POLL_SECONDS
+        return None
 
     def _disconnect(self) -> None:
         if self._connection is not None:
