@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from onthefly.errors import report
+from onthefly.errors import Guard, report
 from onthefly.patching.imports import when_imported
 from onthefly.settings import Settings
 
@@ -20,7 +20,8 @@ def start() -> None:
     """Wait for torch, unless we are switched off."""
     settings = Settings()
     if not settings.disabled and settings.target_pid:
-        when_imported("torch", lambda: _torch_imported(settings))
+        guard = Guard("the script runs unobserved: opening its session", strict=settings.strict)
+        when_imported("torch", guard.around(lambda: _torch_imported(settings)))
 
 
 def _torch_imported(settings: Settings) -> None:
@@ -38,12 +39,7 @@ def _arm(settings: Settings) -> str:
         from onthefly.session import arm
     except ImportError as error:
         return f"{error} (pip install onthefly-ai in the environment that runs the script)"
-    try:
-        arm(settings, target=settings.target_pid == os.getpid())
-    except (AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
-        if settings.strict:
-            raise
-        return f"{type(error).__name__}: {error}"
+    arm(settings, target=settings.target_pid == os.getpid())
     return ""
 
 

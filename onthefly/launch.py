@@ -18,8 +18,8 @@ from onthefly.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DEFEATING = {"-I": "isolated mode", "-E": "ignoring the environment", "-S": "leaving out site"}
-"""Interpreter options under which no shim is imported."""
+DEFEATING = {"I": "isolated mode", "E": "ignoring the environment", "S": "leaving out site"}
+"""Interpreter options, by letter, under which no shim is imported."""
 
 
 def shim_folder() -> Path:
@@ -30,13 +30,21 @@ def shim_folder() -> Path:
 
 
 def interpreter_command() -> list[str]:
-    """The interpreter and its own options as they were given to us (``python -O -u -m onthefly ...``)."""
+    """The interpreter and its own options as they were given to us (``python -O -u -m onthefly ...``).
+
+    Counted from the end, where our arguments are: looking for ``-m`` from the front finds the script's own under
+    ``python -Bm onthefly -m pkg`` or the console script, and would have us execute ourselves for ever.
+    """
     original: list[str] = list(getattr(sys, "orig_argv", []))
-    for place, word in enumerate(original):
-        if place and word.startswith("-m"):
-            return original[:place]
-    options: list[str] = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009 - not in its type stub
-    return [sys.executable, *options]
+    spec = sys.modules["__main__"].__spec__
+    if not original or spec is None or spec.name != "onthefly.__main__":
+        options: list[str] = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009 - not in its type stub
+        return [sys.executable, *options]
+    *head, word = original[: len(original) - len(sys.argv[1:])]
+    if not word.startswith("-"):
+        word = head.pop()  # "-m", "onthefly" as two words; else "-monthefly"
+    joined = word.partition("m")[0]
+    return [*head, joined] if joined != "-" else head
 
 
 def run(command: Sequence[str], overrides: Mapping[str, str]) -> int:
@@ -49,9 +57,9 @@ def run(command: Sequence[str], overrides: Mapping[str, str]) -> int:
     if settings.disabled:
         return _become(command, environment)
     environment.update(overrides)
-    defeated = [option for option in command[1:] if option in DEFEATING][:1] if _is_python(command) else []
+    defeated = _defeating(command) if _is_python(command) else ""
     if defeated:
-        report(f"{defeated[0]} ({DEFEATING[defeated[0]]}) keeps OnTheFly out; the script runs unobserved")
+        report(f"-{defeated} ({DEFEATING[defeated]}) keeps OnTheFly out; the script runs unobserved")
         return _become(command, environment)
     environment["ONTHEFLY_SESSION"] = _new_session()
     environment["ONTHEFLY_SHIM"] = str(shim_folder())
@@ -64,6 +72,28 @@ def run(command: Sequence[str], overrides: Mapping[str, str]) -> int:
 
 def _is_python(command: Sequence[str]) -> bool:
     return os.path.basename(command[0]).startswith("python")
+
+
+def _defeating(command: Sequence[str]) -> str:
+    """The first letter of ``DEFEATING`` among the interpreter's own options; the script's are none of ours."""
+    words = iter(command[1:])
+    for word in words:
+        if word.startswith("--"):
+            if word == "--check-hash-based-pycs":
+                next(words, "")
+            continue
+        if word == "-" or not word.startswith("-"):
+            return ""
+        for place, letter in enumerate(word):
+            if letter in DEFEATING:
+                return letter
+            if letter in "cm":
+                return ""
+            if letter in "WX":  # the rest of the word is its value, or the next word is
+                if place == len(word) - 1:
+                    next(words, "")
+                break
+    return ""
 
 
 def _new_session() -> str:

@@ -164,6 +164,57 @@ def test_options_that_keep_us_out_are_told(home: Home, option: str) -> None:
     assert b"unobserved" in ours.err
 
 
+@pytest.mark.parametrize("options", [("-sE",), ("-X", "dev", "-BI"), ("-W", "error", "-S")], ids=str)
+def test_options_that_keep_us_out_are_found_among_others(home: Home, options: tuple[str, ...]) -> None:
+    (home.folder / "s.py").write_text("print('runs')")
+    ours = home.run(sys.executable, "-m", "onthefly", "run", "--", sys.executable, *options, "s.py")
+    assert (ours.code, ours.out, ours.err.count(b"unobserved")) == (0, b"runs\n", 1)
+
+
+@pytest.mark.parametrize("word", ["-S", "-E", "-I"])
+def test_an_option_of_the_script_keeps_nobody_out(home: Home, word: str) -> None:
+    (home.folder / "s.py").write_text(SEEN)
+    assert_same(*both(home, "s.py", word))
+
+
+@pytest.mark.parametrize("start", [("-m", "onthefly"), ("-Bm", "onthefly"), ("-monthefly",), ("-Bmonthefly",)], ids=str)
+@pytest.mark.parametrize("arguments", [("s.py", "-m", "a"), ("-m", "s", "a"), ("-c", "import s", "-m")], ids=str)
+def test_however_we_are_named_we_run_once(home: Home, start: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+    (home.folder / "s.py").write_text(SEEN)
+    options = ("-B",) if "B" in start[0] else ()
+    plain = home.run(sys.executable, *options, *arguments)
+    assert_same(plain, home.run(sys.executable, *start, *arguments, timeout=20))
+
+
+def test_the_console_script_runs_once(home: Home) -> None:
+    console = home.folder / "onthefly-console"
+    console.write_text("import sys\nfrom onthefly.__main__ import main\nsys.exit(main())\n")
+    (home.folder / "s.py").write_text(SEEN)
+    for arguments in (("s.py", "-m", "a"), ("-m", "s", "a")):
+        assert_same(home.python(*arguments), home.run(sys.executable, str(console), *arguments, timeout=20))
+
+
+ARM_FAILS = """
+import sys, types
+session = types.ModuleType("onthefly.session")
+def arm(settings, target):
+    raise {error}
+session.arm = arm
+sys.modules["onthefly.session"] = session
+import torch
+print("goes on", torch.__name__)
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyError(1)", "ImportError('late')", "AssertionError()", "MemoryError()"])
+def test_a_session_that_cannot_open_is_one_line(home: Home, error: str) -> None:
+    (home.folder / "s.py").write_text(ARM_FAILS.format(error=error))
+    ours = home.run(sys.executable, "-m", "onthefly", "s.py")
+    assert (ours.code, ours.out) == (0, b"goes on torch\n")
+    assert ours.err.count(b"\n") == 1
+    assert b"unobserved" in ours.err
+
+
 def test_disabled_is_plain(home: Home) -> None:
     (home.folder / "s.py").write_text(SEEN)
     assert_same(*both(home, "s.py", ONTHEFLY_DISABLE="1"))

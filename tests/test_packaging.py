@@ -30,15 +30,18 @@ def test_the_wheel(tmp_path: Path) -> None:
     # A top-level sitecustomize in site-packages would run at every interpreter start of the user's.
     assert not [name for name in names if name.startswith("sitecustomize")]
     assert not (REPOSITORY / "sitecustomize" / "__init__.py").exists()
+    entries = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
+    assert "onthefly = onthefly.__main__:main" in entries
 
 
 def old_python() -> str:
     """A Python 3.9, if there is one."""
-    found = shutil.which("python3.9")
-    if found:
-        return found
     kept = sorted((Path.home() / ".pyenv" / "versions").glob("3.9*/bin/python"))
-    return str(kept[-1]) if kept else ""
+    if kept:
+        return str(kept[-1])
+    found = shutil.which("python3.9")
+    works = found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
+    return found if found and works else ""
 
 
 @pytest.mark.skipif(not old_python(), reason="no Python 3.9 on this machine")

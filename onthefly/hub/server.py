@@ -23,7 +23,7 @@ from onthefly.hub.folder import DataFolder
 from onthefly.hub.keeper import Keeper
 from onthefly.hub.registry import Registry
 from onthefly.hub.websocket import Clients
-from onthefly.link.discovery import hub_file_name, publish, read_hub, runtime_folder
+from onthefly.link.discovery import hub_file_name, living_hub, publish, read_hub, runtime_folder
 from onthefly.protocol import PROTOCOL, HubFile
 from onthefly.version import __version__
 
@@ -38,6 +38,7 @@ log = logging.getLogger("onthefly.hub")
 HOST = "127.0.0.1"
 PORTS_TRIED = 20
 HOUSEKEEPING_SECONDS = 2.0
+LEAVING_SECONDS = 8.0
 MAX_BODY = 1024 * 1024
 
 
@@ -108,7 +109,7 @@ def run(settings: Settings) -> int:
     os.umask(0o077)  # DuckDB makes its write-ahead log with whatever mask it finds
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     folder = runtime_folder(settings)
-    with _only_one(folder) as alone:
+    with _only_one(folder, settings) as alone:
         if not alone:
             log.info("a hub runs already")
             return 0
@@ -126,13 +127,23 @@ async def _main(settings: Settings, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Generator[bool, None, None]:
+def _only_one(folder: Path, settings: Settings) -> Generator[bool, None, None]:
     """Hold the lock file for as long as this hub lives; False if another one does."""
     descriptor = os.open(folder / "hub.lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
-        yield _lock(descriptor)
+        yield _lock_or_leave(descriptor, settings)
     finally:
         os.close(descriptor)
+
+
+def _lock_or_leave(descriptor: int, settings: Settings) -> bool:
+    """Take the lock; wait a little for a hub that is on its way out (it has taken its file away already)."""
+    limit = time.monotonic() + LEAVING_SECONDS
+    while not _lock(descriptor):
+        if living_hub(settings) is not None or time.monotonic() >= limit:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _lock(descriptor: int) -> bool:

@@ -162,6 +162,7 @@ class Link:
         for frame in self._outbox.spooled():
             self._connection.send(frame)
         self._welcomed = True
+        self._spawned, self._expected_until = False, 0.0
         self._retry_after = FIRST_RETRY
         self._on_open(welcome.url)
 
@@ -177,7 +178,8 @@ class Link:
         except (HubUnavailable, OSError) as error:
             self._disconnect()
             if hub is not None and self._distrusted is None:
-                self._distrusted = hub  # its number may be another process's by now: the next attempt starts a hub
+                # Its number may be another process's by now: the next attempt starts a hub.
+                self._distrusted, self._expected_until = hub, 0.0
                 return
             self._on_lost(error if isinstance(error, HubUnavailable) else HubUnavailable(str(error)))
 
