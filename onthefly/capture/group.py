@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from onthefly.capture.certificate import NONE, judge
+from onthefly.capture.certificate import NONE, Verdict, judge
 from onthefly.capture.reading import MEAN, Reading, Unreadable
 from onthefly.capture.transfer import Transfer, raw
 from onthefly.protocol import IDENTITIES, PHASES, Records
@@ -55,7 +55,7 @@ class Call(NamedTuple):
     """The batch whose samples are the rows, in its order; None where that is not proven."""
     loader: LoaderRecord | None
     version: int
-    """Of what is kept, see :func:`version`."""
+    """Sum of the version counters of loss, input and target, where they are kept; else -1."""
     worked: Worked | None
     """Set if the call was read at its own time; then nothing is kept."""
 
@@ -69,23 +69,24 @@ class Call(NamedTuple):
         return (reader, options, outer, len(tail), source.numel(), target.shape, source.dtype, source.device,
                 id(rest[0]) if rest else 0, self.loader, self.batch is None, self.worked is None)  # fmt: skip
 
-    def intact(self) -> bool:
-        """Nothing that was kept has been written to, as far as version counters tell."""
-        return self.worked is not None or self.version == version(self.root, self.reading)
-
     def refused(self, reason: str) -> Call:
         """The same call, without per-sample values."""
         return self._replace(reading=Unreadable(reason), worked=None, batch=None)
 
 
-def version(root: Tensor | None, reading: Reading | Unreadable) -> int:
-    """The sum of the version counters of a loss, its input and its target: counters only grow.
+def intact(calls: list[Call]) -> bool:
+    """Nothing that was kept for these calls has been written to, as far as version counters tell.
 
-    Weights and the numbers of the tail are not in it. If one of them changes, the loss is not reproduced.
+    Counters only grow, so that one sum over all says it. Weights and the numbers of the tail are not in it: if one of
+    them changes, the loss is not reproduced.
     """
-    if root is None or isinstance(reading, Unreadable):
-        return 0
-    return root._version + reading.tensors[0]._version + reading.tensors[1]._version
+    before = after = 0
+    for call in calls:
+        root, reading = call.root, call.reading
+        if call.version >= 0 and root is not None and type(reading) is Reading:
+            before += call.version
+            after += root._version + reading.tensors[0]._version + reading.tensors[1]._version
+    return before == after
 
 
 def work(readings: Sequence[Reading]) -> Worked:
@@ -97,7 +98,7 @@ def work(readings: Sequence[Reading]) -> Worked:
         values = torch.cat([reading.scaled(part) for reading, part in zip(readings, parts)])
     valid = first.reader.valid(readings)
     divisors = first.reader.divisors(readings, valid) if first.reduction == MEAN else 1
-    return Worked(values, valid, torch.stack([reading.reduced() for reading in readings]), divisors)
+    return Worked(values, valid, torch.stack(first.reader.reduced(readings)), divisors)
 
 
 class Group:
@@ -108,13 +109,22 @@ class Group:
         self.calls = calls
         self._reading = calls[0].reading if isinstance(calls[0].reading, Reading) else None
         roots = [call.root for call in calls if call.root is not None]
-        losses = torch.stack(roots).double() if roots else torch.empty(0)
-        tensors = [losses]
+        tensors = [torch.stack(roots).double()] if roots else []
+        self._divisors: int | None = None
         if self._reading is not None:
             worked = self._work()
-            values = worked.values.view(len(calls), -1)
-            verdict = judge(losses, worked.reduced.double(), values, worked.divisors, torch.finfo(roots[0].dtype).eps)
-            tensors += [*verdict, worked.values.float(), worked.valid.int()]
+            wide = worked.values.view(len(calls), -1).double()
+            tensors += [
+                worked.reduced.double(),
+                wide.sum(1),
+                wide.abs_().sum(1),
+                worked.values.float(),
+                worked.valid.int(),
+            ]
+            if isinstance(worked.divisors, Tensor):
+                tensors.append(worked.divisors)
+            else:
+                self._divisors = worked.divisors
         self._transfer = Transfer(tensors)
         self.ready = self._transfer.ready
 
@@ -131,35 +141,41 @@ class Group:
             torch.cat(whole) if whole else divisors[0],
         )
 
-    def suspects(self) -> bool:
-        """A kept loss was not reproduced: memory shared with NumPy changes behind the version counter."""
-        if self._reading is None or self.calls[0].worked is not None:
-            return False
-        reproduced = self._transfer.take()[1]
-        return not bool(reproduced.all())
-
-    def records(self, run: str) -> Records:
-        """The group as columns; waits for what is still under way from an accelerator."""
-        calls, count, loader = self.calls, len(self.calls), self.calls[0].loader
-        samples = _samples(calls)
-        losses, *rest = self._transfer.take()
+    def verdicts(self) -> list[Verdict]:
+        """What each call is worth; waits for what is still under way from an accelerator."""
         if self._reading is None:
-            rows, reason = 0, [self.calls[0].reading.reason] if isinstance(self.calls[0].reading, Unreadable) else []
-            certificate, error = bytes([NONE]) * count, bytes(8 * count)
-            values = valid = b""
-        else:
-            rows, reason = self._reading.tensors[1].shape[0], []
-            certificate, error, values, valid = (raw(column) for column in rest[1:])
+            return []
+        losses, reduced, totals, magnitudes, _, _, *divisors = self._transfer.take()
+        shares = divisors[0].tolist() if divisors else [self._divisors or 1] * len(self.calls)
+        eps = torch.finfo(self._reading.tensors[0].dtype).eps
+        return [
+            judge(loss, again, total / share if share else total, magnitude / share if share else magnitude, eps)
+            for loss, again, total, magnitude, share in zip(
+                losses.tolist(), reduced.tolist(), totals.tolist(), magnitudes.tolist(), shares
+            )
+        ]
+
+    def suspects(self, verdicts: list[Verdict]) -> bool:
+        """A kept loss was not reproduced: memory shared with NumPy changes behind the version counter."""
+        return self.calls[0].worked is None and not all(verdict.reproduced for verdict in verdicts)
+
+    def records(self, run: str, verdicts: list[Verdict]) -> Records:
+        """The group as columns."""
+        calls, count, loader = self.calls, len(self.calls), self.calls[0].loader
+        columns = self._transfer.take()
+        samples = _samples(calls)
+        rows = 0 if self._reading is None else self._reading.tensors[1].shape[0]
+        reason = [calls[0].reading.reason] if isinstance(calls[0].reading, Unreadable) else []
         return Records(
             run=run,
             backward=array("q", [call.number for call in calls]).tobytes(),
             step=array("q", [call.step for call in calls]).tobytes(),
             epoch=array("i", [call.epoch for call in calls]).tobytes(),
             time=array("d", [call.time for call in calls]).tobytes(),
-            loss=raw(losses) if calls[0].root is not None else (array("d", [float("nan")]) * count).tobytes(),
+            loss=raw(columns[0]) if columns else (array("d", [float("nan")]) * count).tobytes(),
             shared=bytes(8 * count),
-            certificate=certificate,
-            error=error,
+            certificate=bytes([verdict.certificate for verdict in verdicts]) or bytes([NONE]) * count,
+            error=array("d", [verdict.error for verdict in verdicts] or [0.0] * count).tobytes(),
             reason=array("h", [0 if reason else -1] * count).tobytes(),
             phase=bytes([_TRAIN]) * count,
             loader=array("h", [0 if loader is not None else -1] * count).tobytes(),
@@ -168,8 +184,8 @@ class Group:
             reasons=reason,
             loaders=[loader.name] if loader is not None else [],
             sample=(array("q", [-1]) * (rows * count) if samples is None else samples).tobytes(),
-            sample_loss=values,
-            valid=valid,
+            sample_loss=raw(columns[4]) if verdicts else b"",
+            valid=raw(columns[5]) if verdicts else b"",
         )
 
 

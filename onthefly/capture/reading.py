@@ -110,6 +110,10 @@ class Reader:
         parts = [_per_row(self.run(reading, NONE), rows, summed) for reading in readings]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def reduced(self, readings: Sequence[Reading]) -> list[Tensor]:
+        """Each reading's :meth:`Reading.reduced`."""
+        return [reading.reduced() for reading in readings]
+
     def valid(self, readings: Sequence[Reading]) -> Tensor:
         """How many elements were averaged into the value of each row (bool where it is one or none)."""
         target = readings[0].target
@@ -147,6 +151,18 @@ class NllReader(Reader):
         """As :meth:`Reader.run`; the divisor is a result, not an argument."""
         log_probabilities, target, weight, _ = reading.tensors
         return self._operator(log_probabilities, target, weight, reduction, _signed(reading.options[1]))
+
+    def reduced(self, readings: Sequence[Reading]) -> list[Tensor]:
+        """As :meth:`Reader.reduced`; written flat for the plain case, since each call pays for it."""
+        first = readings[0]
+        if first.outer or first.tail:
+            return super().reduced(readings)
+        operator, (reduction, ignored) = self._operator, first.options
+        ignored = _signed(ignored)
+        return [
+            operator(source, target, weight, reduction, ignored)
+            for source, target, weight, _ in [reading.tensors for reading in readings]
+        ]
 
     def valid(self, readings: Sequence[Reading]) -> Tensor:
         """True for a target that counts, false for one that is ignored."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from onthefly.capture.batches import Batch, LoaderRecord, RecentBatches
-from onthefly.capture.group import CHANGED, Call, Group, Worked, version, work
+from onthefly.capture.group import CHANGED, Call, Group, Worked, intact, work
 from onthefly.capture.probation import Probation
 from onthefly.capture.quiet import intercepted, undisturbed
 from onthefly.capture.reading import Reading, Unreadable
@@ -101,8 +101,7 @@ class Recorder:
             root, reading = tensors.detach(), read(tensors)
         else:
             root, reading = _find(tensors, gradients)
-        worked = None
-        kept = 0
+        worked, kept = None, -1
         batch = self._batches.plain(reading.tensors[1]) if type(reading) is Reading else None
         if batch is not None:
             loader, self.epoch = batch.loader, batch.epoch
@@ -114,13 +113,15 @@ class Recorder:
             if not self._probation.passed or source.numel() * source.element_size() > BLOCK_BYTES:
                 worked = self._work_at_once(reading)
             else:
-                kept = version(root, reading)
+                kept = root._version + source._version + target._version  # pyright: ignore[reportOptionalMemberAccess]
         if not self._calls:
             self._oldest = start
         self._calls.append(
             Call(self.backwards, self.step, self.epoch, time(), root, reading, batch, loader, kept, worked)
         )
         self.backwards += 1
+        if len(self._calls) > BLOCK_CALLS:  # no optimizer steps here (hand-written SGD): nothing else would
+            self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 
     def stepped(self, optimizer: Optimizer) -> None:
@@ -147,7 +148,10 @@ class Recorder:
     def work_off(self, *, wait: bool = False) -> None:
         """Send what there is; with ``wait`` also what is still under way from an accelerator."""
         if self._calls and not intercepted():
-            calls, self._calls = [self._settled(call) for call in self._calls], []
+            calls, self._calls = self._calls, []
+            if not intact(calls):
+                self._probation.fail()
+                calls = [call if intact([call]) else call.refused(CHANGED) for call in calls]
             with undisturbed():
                 self._groups.extend(Group(list(group)) for _, group in groupby(calls, Call.kind))
         while self._groups and (wait or self._groups[0].ready()):
@@ -161,24 +165,16 @@ class Recorder:
             return work([reading])
 
     def _finish(self, group: Group) -> None:
-        if not group.suspects():
-            self._emit(group.records(self.run))
+        verdicts = group.verdicts()
+        if not group.suspects(verdicts):
+            self._emit(group.records(self.run, verdicts))
             return
         # Memory shared with NumPy changes behind the version counter; what was read then is not that step's.
         self._probation.fail()
-        for call in group.calls:
+        for call, verdict in zip(group.calls, verdicts):
             with undisturbed():
-                alone = Group([call])
-                if alone.suspects():
-                    alone = Group([call.refused(CHANGED)])
-            self._emit(alone.records(self.run))
-
-    def _settled(self, call: Call) -> Call:
-        """The call as it can be worked off now."""
-        if not call.intact():
-            self._probation.fail()
-            return call.refused(CHANGED)
-        return call
+                alone = Group([call if verdict.reproduced else call.refused(CHANGED)])
+            self._emit(alone.records(self.run, alone.verdicts()))
 
     def _look_closer(
         self, reading: Reading | Unreadable

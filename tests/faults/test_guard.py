@@ -32,7 +32,7 @@ POINTS: list[tuple[Any, str]] = [
     (LoaderRecord, "root"),
     (RecentBatches, "plain"),
     (recorder, "read"),
-    (recorder, "version"),
+    (recorder, "intact"),
     (recorder, "work"),
     (group.Group, "records"),
     (group, "judge"),
@@ -67,8 +67,9 @@ def test_a_fault_of_ours_is_ours(
         kept.session._gate.submit(Command(n=0, id="a", name="resume", args={}, by=""))
         assert loops.run("plain") == plain
         monkeypatch.undo()
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("onthefly: ")]
-    assert len(said) <= 4, "a fault is told once, and once more when its hook is switched off"
+    said = [line.split(" failed")[0] for line in capfd.readouterr().err.splitlines() if line.startswith("onthefly: ")]
+    for guard in set(said):
+        assert said.count(guard) <= 2, "a fault is told once, and once more when its hook is switched off"
 
 
 def test_without_the_guard_the_script_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:

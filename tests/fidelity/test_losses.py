@@ -255,7 +255,14 @@ def test_the_certificate_is_earned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_total_alone_is_no_proof() -> None:
     """The reproduction test sees a loss that is not this operator's, although the total is within tolerance."""
-    losses, values = torch.tensor([1.0], dtype=torch.float64), torch.ones(1, 4)
-    near = losses + 1e-9
-    assert certificate.judge(losses, losses, values, 4, 1e-7).certificate.tolist() == [certificate.EXACT]
-    assert certificate.judge(losses, near, values, 4, 1e-7).certificate.tolist() == [certificate.APPROXIMATE]
+    nan, inf = float("nan"), float("inf")
+    for numbers, expected in (
+        ((1.0, 1.0, 1.0, 1.0), certificate.EXACT),
+        ((1.0, 1.0 + 1e-9, 1.0, 1.0), certificate.APPROXIMATE),
+        ((1.0, 1.0, 1.0 + 1e-5, 1.0), certificate.APPROXIMATE),
+        ((nan, nan, nan, nan), certificate.EXACT),
+        ((nan, 1.0, nan, nan), certificate.APPROXIMATE),
+        ((inf, inf, inf, inf), certificate.EXACT),
+        ((inf, -inf, inf, inf), certificate.APPROXIMATE),
+    ):
+        assert certificate.judge(*numbers, 1e-7).certificate == expected

@@ -1,0 +1,68 @@
+"""Runs under OnTheFly: epochs with the hooks armed and switched off in turn, and how long each took, as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import onthefly.session
+
+STEPS = 200
+
+
+def model(size: str) -> tuple[nn.Module, TensorDataset]:
+    """``small``: a step of a fraction of a millisecond; ``large``: some 15 ms."""
+    if size == "small":
+        net: nn.Module = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 10))
+        return net, TensorDataset(torch.randn(128 * STEPS, 20), torch.randint(0, 10, (128 * STEPS,)))
+    net = nn.Sequential(nn.Linear(512, 2048), nn.ReLU(), nn.Linear(2048, 1024), nn.ReLU(), nn.Linear(1024, 10))
+    return net, TensorDataset(torch.randn(128 * STEPS, 512), torch.randint(0, 10, (128 * STEPS,)))
+
+
+def switch(on: bool) -> None:
+    """Switch all hooks on or off; what stays in place then is a test of a flag in each."""
+    session: Any = onthefly.session._session
+    if session is None:
+        return
+    data, backward, optimizer = session._instruments
+    for slot in (*data._slots, backward._slot):
+        slot.enabled = on
+    optimizer._enabled = on
+
+
+def epoch(net: nn.Module, loader: DataLoader[Any], optimizer: torch.optim.Optimizer) -> float:
+    """Seconds a step."""
+    start = time.perf_counter()
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    return (time.perf_counter() - start) / STEPS
+
+
+def main() -> None:
+    """Alternate, and print."""
+    torch.set_num_threads(1)
+    size, pairs = sys.argv[1], int(sys.argv[2])
+    net, data = model(size)
+    loader = DataLoader(data, 128)
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+    epoch(net, loader, optimizer)
+    found: list[tuple[float, float]] = []
+    for _ in range(pairs):
+        switch(False)
+        plain = epoch(net, loader, optimizer)
+        switch(True)
+        found.append((plain, epoch(net, loader, optimizer)))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
