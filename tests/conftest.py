@@ -72,6 +72,8 @@ class Home:
             stderr=subprocess.PIPE,
             cwd=self.folder,
             env={**self.environment, **environment},
+            # A shell that runs the tests in its background has them ignore Ctrl-C, and so would this process.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._started.append(process)
         return process
