@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from onthefly.core.meter import Meter
     from onthefly.protocol import Metrics, Records
 
-BLOCK_CALLS = 32
+BLOCK_CALLS = 64
 BLOCK_NS = 50_000_000
 BLOCK_BYTES = 64 * 1024
 """A tensor larger than this is reduced at once instead of being kept."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.autograd
 
+from onthefly.instruments.dynamo import skip
 from onthefly.patching.slots import Slot
 
 if TYPE_CHECKING:
@@ -44,19 +45,6 @@ class BackwardInstrument:
                 observe(tensors, grad_tensors)
             return original(tensors, grad_tensors, *args, **kwargs)
 
-        _skip_in_dynamo(backward)
+        skip(backward, callees=False)  # what the script's own backward calls is the script's
+        skip(observe, callees=True)
         return backward
-
-
-def _skip_in_dynamo(function: Any) -> None:
-    """Keep ``torch.compile`` from tracing the wrapper as a frame of its own.
-
-    The call is private to torch and differs between releases: where it is absent, compiled scripts see one small frame
-    more, which does not change what they compute.
-    """
-    frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)  # pyright: ignore[reportPrivateUsage]
-    strategy = getattr(frames, "_FrameExecStrategy", None)
-    action = getattr(frames, "_FrameAction", None)
-    if frames is None or strategy is None or action is None:
-        return
-    frames.set_code_exec_strategy(function.__code__, strategy(action.SKIP, action.DEFAULT))

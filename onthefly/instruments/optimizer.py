@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from onthefly.instruments.dynamo import skip
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -41,6 +43,8 @@ class OptimizerInstrument:
         self._inside = False
         self._open: list[int] = []
         """The ids of the frames of the steps under way, outermost first."""
+        skip(self._before, callees=True)
+        skip(self._after, callees=True)
         self._handles = [
             register_optimizer_step_pre_hook(self._before),
             register_optimizer_step_post_hook(self._after),

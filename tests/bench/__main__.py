@@ -48,7 +48,8 @@ def pairs_in_one_process(home: Home, size: str, count: int) -> None:
     median = statistics.median(b / a for a, b in found)
     extra = statistics.median((b - a) * 1e6 for a, b in found)
     print(
-        f"{size:6} step {plain * 1e3:7.3f} ms   ratio of minima {armed / plain:.3f} (+{(armed - plain) * 1e6:.0f} us)   "
+        f"{size:6} step {plain * 1e3:7.3f} ms   "
+        f"ratio of minima {armed / plain:.3f} (+{(armed - plain) * 1e6:.0f} us)   "
         f"median of {count} pairs {median:.3f} (+{extra:.0f} us)"
     )
 
