@@ -1,8 +1,8 @@
 """Keeps ``torch.compile`` out of our own frames.
 
 A script that compiles its whole step leaves dynamo looking at every Python frame that runs inside it, and our hooks
-would be compiled, guarded and recompiled with it. The call that marks a code object is private to torch and differs between
-releases: where it is absent, such a script compiles a few frames more, which does not change what it computes.
+would be compiled, guarded and recompiled with it. The call that marks a code object is private to torch and differs
+between releases: where it is absent, such a script compiles a few frames more, which does not change what it computes.
 """
 
 from __future__ import annotations
