@@ -14,7 +14,9 @@ LIMIT_SECONDS = 115
 
 def main() -> int:
     """Open the dashboard, then train; the example's exit code."""
-    subprocess.run([sys.executable, "-m", "onthefly", "dashboard"], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "onthefly", "dashboard"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+    )  # opens a browser where there is one
     address = subprocess.run(
         [sys.executable, "-m", "onthefly", "dashboard", "--url"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()

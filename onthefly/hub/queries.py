@@ -53,7 +53,20 @@ def series(
 def histogram(
     cursor: duckdb.DuckDBPyConnection, session: str, run: str, phase: Any, epoch: int | None, bins: int
 ) -> Histogram:
-    """The per-sample losses of one epoch; the newest if none is named."""
+    """The per-sample losses of one epoch; the newest if none is named.
+
+    In one transaction: rows are committed meanwhile, and counts of different moments would not add up.
+    """
+    cursor.begin()
+    try:
+        return _histogram(cursor, session, run, phase, epoch, bins)
+    finally:
+        cursor.rollback()
+
+
+def _histogram(
+    cursor: duckdb.DuckDBPyConnection, session: str, run: str, phase: Any, epoch: int | None, bins: int
+) -> Histogram:
     given: dict[str, Any] = {"run": run, "phase": phase}
     if epoch is None:
         row = cursor.execute("SELECT max(epoch) FROM backwards WHERE run = $run AND phase = $phase", given).fetchone()

@@ -166,7 +166,12 @@ class Clients:
             client.event(Failed(error=Fault(code=error.code, message=error.message, remedy=error.remedy)))
 
     async def _command(self, client: Client, live: LiveSession, request: CommandRequest) -> None:
-        client.event(CommandAnswered(session=live.info.id, answer=await live.command(request)))
+        answer = await live.command(request)
+        client.event(CommandAnswered(session=live.info.id, answer=answer))
+        while answer.status == "accepted" and client in self.clients:
+            answer = await live.command(request)  # the same id: waits for the same answer
+            if answer.status != "accepted":
+                client.event(CommandAnswered(session=live.info.id, answer=answer))
 
     async def _subscribe(self, client: Client, message: Subscribe) -> None:
         if len(message.metrics) > MAX_METRICS or not 1 <= message.points <= 20_000:

@@ -180,7 +180,7 @@ export class Model {
   }
 
   private settle(answer: Answer): void {
-    if (answer.id !== this.asking?.id) return;
+    if (answer.id !== this.asking?.id || answer.status === "accepted") return; // its end comes as another answer
     this.answer = { name: this.asking.name, answer };
     this.asking = null;
   }

@@ -3,6 +3,10 @@ import { decodeColumns } from "./columns";
 import type { Hub, Listener } from "./hub";
 import type { ClientMessage, HubEvent } from "./protocol";
 
+const PING_MS = 5000;
+/** Without any message for so long (pings are answered), the hub counts as gone although its socket is open. */
+const SILENT_MS = 12_000;
+const ASK_MS = 4000;
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 10_000;
 
@@ -21,27 +25,38 @@ export class BrowserHub implements Hub {
       return;
     }
     const address = new URL("api/v1/ws", this.base);
-    address.protocol = "ws:";
+    address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address, ["onthefly.v1", `onthefly.token.${this.token}`]);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
+    let heard = Date.now();
+    const gone = () => {
+      clearInterval(pings);
+      socket.onclose = null;
+      socket.close();
+      this.socket = null;
+      void this.closed(listener);
+    };
+    const pings = setInterval(() => {
+      if (Date.now() - heard > SILENT_MS) gone();
+      else this.send({ type: "ping" });
+    }, PING_MS);
     socket.onopen = () => {
       this.retry = FIRST_RETRY;
       listener.connection("open");
     };
     socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      heard = Date.now();
       if (typeof data === "string") listener.event(JSON.parse(data) as HubEvent);
       else listener.columns(decodeColumns(data));
     };
-    socket.onclose = () => {
-      this.socket = null;
-      void this.closed(listener);
-    };
+    socket.onclose = gone;
   }
 
   /** A socket does not say why it was refused: a request with the same token does. */
   private async closed(listener: Listener): Promise<void> {
-    const status = await fetch(new URL("api/v1/sessions", this.base), { headers: this.headers() }).then(
+    const signal = AbortSignal.timeout(ASK_MS);
+    const status = await fetch(new URL("api/v1/sessions", this.base), { headers: this.headers(), signal }).then(
       (answer) => answer.status,
       () => 0,
     );

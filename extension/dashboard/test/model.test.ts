@@ -23,6 +23,8 @@ describe("Model", () => {
     model.toggle(); // one at a time
     expect(hub.sent).toHaveLength(2);
     if (sent?.type !== "command") throw new Error("no command");
+    model.event({ type: "answer", session: "k3f9q2ma", answer: { id: sent.id, n: 0, status: "accepted" } });
+    expect(model.asking?.name).toBe("pause");
     model.event({ type: "answer", session: "k3f9q2ma", answer: { id: sent.id, n: 0, status: "applied" } });
     model.event({ type: "session", session: session({ state: "paused" }) });
     model.toggle();

@@ -37,10 +37,12 @@ describe("App", () => {
 
   it("says what to type when there is no session, and when it is not logged in", async () => {
     const { model } = shown();
-    model.session = null;
-    expect(await draw(model)).toContain("python -m onthefly train.py");
     model.connected("denied");
-    expect(await draw(model)).toContain("onthefly dashboard");
+    expect(await draw(model)).toMatch(/step 12.*was restarted/s);
+    model.session = null;
+    expect(await draw(model)).toContain("This page is not logged in");
+    model.connected("open");
+    expect(await draw(model)).toContain("python -m onthefly train.py");
   });
 
   it("keeps what it shows when the hub is gone, and says since when", async () => {

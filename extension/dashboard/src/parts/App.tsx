@@ -1,12 +1,12 @@
 // The whole page: one bar, the curve, the samples that hurt; or the screen that says why there is none of it.
 import { useEffect, useReducer, useState } from "preact/hooks";
 import type { Model } from "../model";
-import { Bar } from "./Bar";
+import { Bar, LIVE } from "./Bar";
 import { HistogramCard } from "./Histogram";
 import { Keys } from "./Keys";
 import { LossCard } from "./LossCard";
 import { Notices } from "./Notices";
-import { Denied, Lost, Waiting } from "./Screens";
+import { Denied, Lost, Restarted, Waiting } from "./Screens";
 import { Tiles } from "./Tiles";
 import { Worst } from "./Worst";
 
@@ -40,11 +40,12 @@ export function App({ model }: { model: Model }) {
   }, [model]);
 
   const { session } = model;
-  if (model.connection === "denied") return <Denied />;
+  if (model.connection === "denied" && !session) return <Denied />;
   return (
     <>
       <Bar model={model} onHelp={() => { setHelp(true); }} />
-      {model.connection === "lost" && <Lost since={model.lostAt} />}
+      {model.connection === "lost" && <Lost since={model.lostAt} live={session !== null && LIVE.has(session.state)} />}
+      {model.connection === "denied" && <Restarted />}
       {help && <Keys onClose={() => { setHelp(false); }} />}
       {session ? (
         <main class={model.connection === "open" ? "page" : "page stale"}>

@@ -4,7 +4,7 @@ import * as format from "../format";
 import type { Model } from "../model";
 import type { Session } from "../protocol";
 
-const LIVE = new Set(["starting", "running", "pausing", "paused"]);
+export const LIVE: ReadonlySet<string> = new Set(["starting", "running", "pausing", "paused"]);
 
 export function Bar({ model, onHelp }: { model: Model; onHelp: () => void }) {
   const { session } = model;
@@ -63,11 +63,12 @@ function Controls({ model, session }: { model: Model; session: Session }) {
       <Outcome model={model} />
       <button
         class="primary"
-        disabled={busy || model.connection !== "open"}
-        onClick={() => { model.toggle(); }}
+        disabled={model.connection !== "open"}
+        aria-disabled={busy}
+        onClick={() => { if (!busy) model.toggle(); }}
         title={paused ? "Let the script go on" : "Hold the script after its current optimizer step"}
       >
-        {busy ? `${model.asking?.name === "resume" ? "Resuming" : "Pausing"}…` : paused ? "Resume" : "Pause"} <kbd>space</kbd>
+        {label(model.asking?.name, session.state)} <kbd>space</kbd>
       </button>
       {sure ? (
         <>
@@ -79,6 +80,12 @@ function Controls({ model, session }: { model: Model; session: Session }) {
       )}
     </span>
   );
+}
+
+function label(asking: string | undefined, state: string): string {
+  if (asking === "resume") return "Resuming…";
+  if (asking === "pause" || state === "pausing") return "Pausing…";
+  return state === "paused" ? "Resume" : "Pause";
 }
 
 /** What became of the last command: refusals stay until the next one. */

@@ -24,10 +24,20 @@ export function Denied() {
   );
 }
 
-export function Lost({ since }: { since: number }) {
+/** The page was logged in, and a new hub has another token: what it shows stays, as of before. */
+export function Restarted() {
   return (
     <p class="banner" role="alert">
-      {`The hub does not answer since ${format.clock(since / 1000)}. What you see is from before; the script goes on, and the page tries again by itself.`}
+      The hub was restarted, and this page is not logged in to the new one. What you see is from before; open it again
+      with: onthefly dashboard
+    </p>
+  );
+}
+
+export function Lost({ since, live }: { since: number; live: boolean }) {
+  return (
+    <p class="banner" role="alert">
+      {`The hub does not answer since ${format.clock(since / 1000)}. What you see is from before; ${live ? "the script goes on, and " : ""}the page tries again by itself.`}
     </p>
   );
 }
