@@ -3,10 +3,10 @@ import { decodeColumns } from "./columns";
 import type { Hub, Listener } from "./hub";
 import type { ClientMessage, HubEvent } from "./protocol";
 
-const PING_MS = 5000;
+const PING_MS = 2500;
 /** Without any message for so long (pings are answered), the hub counts as gone although its socket is open. */
-const SILENT_MS = 12_000;
-const ASK_MS = 4000;
+const SILENT_MS = 8000;
+const ASK_MS = 3000;
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 10_000;
 
@@ -38,8 +38,10 @@ export class BrowserHub implements Hub {
       void this.closed(listener);
     };
     const pings = setInterval(() => {
-      if (Date.now() - heard > SILENT_MS) gone();
-      else this.send({ type: "ping" });
+      if (Date.now() - heard > SILENT_MS) {
+        listener.connection("lost");
+        gone();
+      } else this.send({ type: "ping" });
     }, PING_MS);
     socket.onopen = () => {
       this.retry = FIRST_RETRY;

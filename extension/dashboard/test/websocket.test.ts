@@ -87,13 +87,13 @@ describe("BrowserHub", () => {
     start("t");
     const socket = FakeSocket.made[0];
     socket?.onopen?.();
-    await vi.advanceTimersByTimeAsync(10_000);
+    await vi.advanceTimersByTimeAsync(6000);
     socket?.onmessage?.({ data: JSON.stringify({ type: "pong" }) });
-    await vi.advanceTimersByTimeAsync(10_000);
+    await vi.advanceTimersByTimeAsync(6000);
     expect(states).toEqual(["open"]);
     expect(socket?.sent[0]).toBe(JSON.stringify({ type: "ping" }));
     status = 0;
-    await vi.advanceTimersByTimeAsync(10_000);
+    await vi.advanceTimersByTimeAsync(6000);
     expect(states).toContain("lost");
     expect(socket?.closed).toBe(true);
   });
