@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 def judge(loss: float, reduced: float, total: float, magnitude: float, eps: float) -> Verdict:
     """Compare a loss with its reproduction and with the total of its samples; all are float64.
 
-    Plain floats on the host: for the 32 calls of a block a quarter of the time that tensors take.
+    Plain floats on the host: for the calls of a block a quarter of the time that tensors take.
 
     Args:
         loss: what was back-propagated.

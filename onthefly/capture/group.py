@@ -1,7 +1,7 @@
 """Backward calls of one kind, worked off together on the training thread.
 
 One by one, reading, checking and shipping costs 38 to 90 us a step (caches are cold in a real loop); a step that only
-keeps references, with all work done for 32 of them at a time, costs a fraction. Calls of one kind (the same operator,
+keeps references, with all work done for many of them at a time, costs a fraction. Calls of one kind (the same operator,
 options, shapes and loader) become one message with few operators: their rows are joined where the operator allows it.
 """
 
