@@ -80,7 +80,8 @@ class Session:
         self._serve = gate.around(self._gate.serve)
         self._instruments: list[Instrument] = [
             self._arm("watching data loaders", lambda guard: DataInstrument(self._recorder.open_source, meter, guard)),
-            self._arm("reading losses", lambda guard: BackwardInstrument(self._recorder.observe, guard)),
+            self._arm("reading losses", lambda guard: BackwardInstrument(
+                self._recorder.observe, self._recorder.beware_of_hooks, guard)),
             self._arm("recording steps", lambda guard: OptimizerInstrument(
                 self._recorder.stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip

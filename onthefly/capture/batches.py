@@ -8,13 +8,15 @@ not tied to rows: a :class:`Tie` names samples only where the order of rows is p
 from __future__ import annotations
 
 import weakref
-from array import array
 from collections import deque
+from collections.abc import Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 from torch.utils.data import default_collate
+
+from onthefly.capture.reading import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +26,6 @@ REMEMBERED = 16
 
 MAX_TENSORS = 64
 """Tensors remembered of one batch; a dictionary of a language model has four."""
-
-_FLAT = (list, tuple)
 
 UNORDERED = "a collate_fn of the script's own may reorder or drop samples"
 CROOKED = "the target is a view of the batch in another order"
@@ -37,149 +37,143 @@ NO_LOADER = "the script uses no DataLoader"
 class LoaderRecord:
     """One DataLoader of the script, as far as we know it; holds no reference to it or to its data."""
 
-    def __init__(self, number: int, loader: Any, accept: Callable[[Batch], None], finished: Callable[[], None]) -> None:
+    def __init__(self, number: int, loader: Any, recent: RecentBatches, finished: Callable[[], None]) -> None:
         self.name = f"loader{number}"
         self.epoch = 0
         """Finished iterators of this loader."""
         self.ordered = True
         """Rows of a batch come in the order of its indices."""
-        self._accept = accept
+        self.plain = True
+        """They do, and its indices are those of the root dataset."""
+        self._recent = recent
         self._finished = finished
-        self._subsets: list[weakref.ref[Any]] = []
+        self.nested: list[weakref.ref[Any]] = []
+        """The datasets around the root one, outermost first."""
         self.renew(loader)
 
     def renew(self, loader: Any) -> None:
         """Look again at what the loader is made of: at each new iterator."""
-        self._subsets = [weakref.ref(dataset) for dataset in _nested(loader.dataset)]
+        self.nested = [weakref.ref(dataset) for dataset in _nested(loader.dataset)]
         self.ordered = loader.collate_fn is default_collate
+        self.plain = self.ordered and not self.nested
 
     def deliver(self, drawn: Any, data: Any) -> None:
         """A batch reached the script, made from these indices of the loader's dataset."""
-        flat = data if type(data) in _FLAT and len(data) <= MAX_TENSORS else _tensors(data)
-        try:
-            tensors = tuple(map(weakref.ref, flat))
-        except TypeError:  # nested, or not only tensors
-            tensors = tuple(map(weakref.ref, _tensors(data)))
-        self._accept(Batch(self, self.epoch, drawn, tensors))
+        recent = self._recent
+        if not recent.tied:
+            recent.retire()
+        recent.loader, recent.epoch, recent.drawn, recent.tied = self, self.epoch, drawn, False
+        kind = type(data)
+        # A copy of the container, since scripts pop labels out of theirs.
+        if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
+            recent.held = tuple(data)
+        else:
+            recent.held = tuple(_tensors(data))
 
     def finish(self) -> None:
         """The iterator is exhausted: that is an epoch of this loader."""
         self.epoch += 1
         self._finished()
 
-    def root(self, drawn: list[Any]) -> array[int] | None:
-        """Indices in the root dataset; None where they are not integers."""
-        indices = drawn
-        for known in self._subsets:
+    def root(self, drawn: list[Any]) -> list[Any] | None:
+        """Indices in the root dataset; None where they cannot be told."""
+        for known in self.nested:
             subset = known()
             if subset is None:
                 return None
-            indices = _pick(subset.indices, indices)
-        try:
-            return array("q", indices)
-        except TypeError:
-            return None
+            try:
+                drawn = _pick(subset.indices, drawn)
+            except (TypeError, LookupError):  # something else that happens to have `dataset` and `indices`
+                return None
+        return drawn
 
 
 class Batch(NamedTuple):
-    """One delivered batch. A tuple, since the script makes many: a class costs a microsecond more."""
+    """One delivered batch, without its data: we keep nobody's data alive."""
 
     loader: LoaderRecord
     epoch: int
     drawn: Any
     """What the sampler gave: a list of indices in the loader's dataset, or something else."""
-    tensors: tuple[weakref.ref[Any], ...]
-    """References to its tensors, weak: we keep nobody's data alive."""
+    known: tuple[weakref.ref[Tensor], ...]
+    """Its tensors."""
 
-    def indices(self) -> array[int] | None:
-        """The indices in the root dataset; None where they are not integers."""
-        return self.loader.root(self.drawn) if type(self.drawn) is list else None
-
-    def rows(self) -> int:
-        """How many samples it has; -1 where that is not known."""
-        return len(self.drawn) if type(self.drawn) is list else -1
-
-    def origin(self, tensor: Tensor) -> Tensor | None:
-        """The tensor of this batch that ``tensor`` is, or is a view of."""
-        base = tensor._base
-        for remembered in self.tensors:
-            known = remembered()
-            if known is not None and (known is tensor or known is base):
-                return known
-        return None
+    def tensors(self) -> list[Tensor]:
+        """Its tensors that are alive."""
+        return [tensor for known in self.known if (tensor := known()) is not None]
 
 
 class Tie(NamedTuple):
     """What is known of where a loss's rows come from."""
 
-    batch: Batch | None
-    """The batch whose samples are the rows, in its order; None where that is not proven."""
     loader: LoaderRecord | None
     epoch: int
     """Of that loader; -1 where there is none."""
+    indices: list[Any] | None
+    """In the root dataset, one a row; None where the order of rows is not proven."""
     doubt: str
     """Why samples have no index; empty if they do."""
-    refusal: str
-    """Why the rows are not samples at all; empty if they are."""
 
 
 class RecentBatches:
-    """The newest batches of all loaders, and the search among them."""
+    """The newest batch of all loaders, those before it that no loss was seen of, and the search among them.
+
+    The newest one is held as it was delivered, which the script does as well while it computes the loss: a reference to
+    each tensor costs 4 us a step. It is let go when the next one comes or a block is sent, whichever is first. Its
+    fields stand here, and not in an object of its own, because there is one for each step.
+    """
+
+    __slots__ = ("_older", "drawn", "epoch", "held", "loader", "tied")
 
     def __init__(self) -> None:
-        self._batches: deque[Batch] = deque(maxlen=REMEMBERED)
-        self.newest: Batch | None = None
-        """The batch delivered last; None before the first."""
+        self._older: deque[Batch] = deque(maxlen=REMEMBERED)
+        self.loader: LoaderRecord | None = None
+        """Of the batch delivered last; None before the first."""
+        self.epoch = -1
+        self.drawn: Any = None
+        self.held: tuple[Any, ...] = ()
+        """What the newest batch is made of; empty once it was let go."""
+        self.tied = True
+        """A loss was plainly the newest batch's, or it stands among the older ones: nothing is lost with it."""
 
-    def add(self, batch: Batch) -> None:
-        """A batch reached the script."""
-        self._batches.append(batch)
-        self.newest = batch
+    def retire(self) -> None:
+        """Let the newest batch go, and remember it among the older ones."""
+        if self.held and self.loader is not None:
+            known = tuple(map(weakref.ref, _tensors(self.held)))
+            self._older.append(Batch(self.loader, self.epoch, self.drawn, known))
+        self.held, self.tied = (), True
 
-    def plain(self, target: Tensor) -> Batch | None:
-        """The newest batch, if the target is one of its tensors and its rows are samples for certain.
-
-        The quick answer for most losses; where it is None, :meth:`tie` looks closer.
-        """
-        batch = self.newest
-        if batch is None or not batch.loader.ordered:
-            return None
-        for remembered in batch.tensors:
-            if remembered() is target:
-                drawn = batch.drawn
-                return batch if type(drawn) is list and len(drawn) == target.shape[0] else None
-        return None
-
-    def tie(self, target: Tensor) -> Tie:
+    def tie(self, target: Tensor, rows: int) -> Tie:
         """Find the batch that a loss's target belongs to, and say whether its rows are samples, and which.
 
         A target of no batch may still be of the newest one (copied, cast): its rows are then samples without an index
-        if they are as many. A vector that fits no batch is never spread over samples (a penalty on weights).
+        if they are as many. A vector that fits no batch is never spread over samples (a penalty on weights): raises
+        :class:`Unreadable`.
         """
-        rows = target.shape[0]
-        for batch in reversed(self._batches):
-            for remembered in batch.tensors:
-                if remembered() is target:
-                    return _tie(batch, rows, batch.loader.ordered, UNORDERED)
-        for batch in reversed(self._batches):
-            origin = batch.origin(target)
-            if origin is not None:
-                straight = _straight(target, origin)
-                return _tie(batch, rows, straight and batch.loader.ordered, UNORDERED if straight else CROOKED)
-        newest = self.newest
-        if newest is None:
-            return Tie(None, None, -1, NO_LOADER, "")
+        if self.loader is None:
+            return Tie(None, -1, None, NO_LOADER)
+        newest = Batch(self.loader, self.epoch, self.drawn, ())
+        known = [(newest, _tensors(self.held)), *((batch, batch.tensors()) for batch in reversed(self._older))]
+        for batch, tensors in known:
+            if any(tensor is target for tensor in tensors):
+                return _tie(batch, rows, batch.loader.ordered, UNORDERED)
+        base = target._base
+        for batch, tensors in known:
+            for tensor in tensors:
+                if tensor is base:
+                    straight = _straight(target, tensor)
+                    return _tie(batch, rows, straight and batch.loader.ordered, UNORDERED if straight else CROOKED)
         return _tie(newest, rows, False, COMPUTED)
 
 
 def _tie(batch: Batch, rows: int, proven: bool, doubt: str) -> Tie:
-    known = batch.rows()
-    if known == rows:
-        return Tie(batch if proven else None, batch.loader, batch.epoch, "" if proven else doubt, "")
-    if known < 0:
-        return Tie(None, batch.loader, batch.epoch, NOT_INTEGERS, "")
-    refusal = f"the loss has {rows} rows for a batch of {known}: they are not samples"
-    return Tie(None, batch.loader, batch.epoch, refusal, refusal)
+    loader, epoch, drawn, _ = batch
+    if type(drawn) is not list or None in drawn:  # a stream's indices are all None
+        return Tie(loader, epoch, None, NOT_INTEGERS)
+    if len(drawn) != rows:
+        raise Unreadable(f"the loss has {rows} rows for a batch of {len(drawn)}: they are not samples")
+    indices = loader.root(drawn) if proven else None
+    return Tie(loader, epoch, indices, "" if indices is not None else NOT_INTEGERS if proven else doubt)
 
 
 def _nested(dataset: Any) -> Iterator[Any]:
@@ -206,7 +200,7 @@ def _tensors(data: Any) -> list[Tensor]:
             found.append(value)
         elif isinstance(value, (tuple, list)):
             pending.extend(value[:MAX_TENSORS])  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, dict):
+        elif isinstance(value, Mapping):
             pending.extend(value.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
     return found
 

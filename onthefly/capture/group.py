@@ -1,12 +1,15 @@
-"""Backward calls of one kind, worked off together on the training thread.
+"""Backward calls with equally many rows, sent together.
 
-One by one, reading, checking and shipping costs 38 to 90 us a step (caches are cold in a real loop); a step that only
-keeps references, with all work done for many of them at a time, costs a fraction. Calls of one kind (the same operator,
-options, shapes and loader) become one message with few operators: their rows are joined where the operator allows it.
+Each call is read at its own time, on the training thread: nothing of the script's is kept, so that what it does with
+its tensors afterwards cannot matter. Keeping references and reading many calls at once was tried and is dearer in a
+real loop: memory that is held back is not used again while caches hold it (4 us for each tensor kept of a step), and
+scripts that write into one buffer must be found out. Only what can wait is done for many calls at a time: checking, and
+writing columns.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,187 +17,150 @@ import torch
 from torch import Tensor
 
 from onthefly.capture.certificate import NONE, Verdict, judge
-from onthefly.capture.reading import MEAN, Reading, Unreadable
+from onthefly.capture.clock import wall
 from onthefly.capture.transfer import Transfer, raw
 from onthefly.protocol import IDENTITIES, PHASES, Records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from onthefly.capture.batches import Batch, LoaderRecord
+    from onthefly.capture.batches import LoaderRecord
 
-CHANGED = "its tensors were written to before they were read; from now on they are read at once"
+Number = Any
+"""A ``float`` on the CPU; elsewhere a scalar tensor, since reading it would make the script wait."""
 
 _INDEX, _NO_IDENTITY = IDENTITIES.index("index"), IDENTITIES.index("none")
 _TRAIN = PHASES.index("train")
 
 
-class Worked(NamedTuple):
-    """Per-sample values of some calls, on the device of the loss."""
-
-    values: Tensor
-    """[k * n] in the loss's dtype."""
-    valid: Tensor
-    """[k * n] elements averaged into each; bool or int32."""
-    reduced: Tensor
-    """[k] what the operator makes of them with the script's own reduction."""
-    divisors: Tensor | int
-
-
 class Call(NamedTuple):
-    """One backward call as it was seen."""
+    """One backward call."""
 
     number: int
     step: int
     epoch: int
-    time: float
-    root: Tensor | None
-    """The back-propagated number, detached (a loss with its graph would hold every activation); None: not one."""
-    reading: Reading | Unreadable
-    batch: Batch | None
-    """The batch whose samples are the rows, in its order; None where that is not proven."""
+    time: int
+    """Nanoseconds of the monotonic clock."""
     loader: LoaderRecord | None
-    version: int
-    """Sum of the version counters of loss, input and target, where they are kept; else -1."""
-    worked: Worked | None
-    """Set if the call was read at its own time; then nothing is kept."""
-
-    def kind(self) -> tuple[Any, ...]:
-        """Calls of equal kind may be worked off together."""
-        reading = self.reading
-        if isinstance(reading, Unreadable):
-            return reading.reason, self.loader, self.root is None
-        reader, tensors, options, outer, tail = reading
-        source, target, *rest = tensors
-        return (reader, options, outer, len(tail), source.numel(), target.shape, source.dtype, source.device,
-                id(rest[0]) if rest else 0, self.loader, self.batch is None, self.worked is None)  # fmt: skip
-
-    def refused(self, reason: str) -> Call:
-        """The same call, without per-sample values."""
-        return self._replace(reading=Unreadable(reason), worked=None, batch=None)
+    loss: Number
+    """The back-propagated number; NaN where it is not one."""
+    reason: str
+    """Why there are no values; empty if there are."""
+    rows: int = 0
+    values: Tensor | None = None
+    """The value of each row [rows]; None if there are none."""
+    reduced: Number = 0.0
+    """The operator again, with the script's own reduction."""
+    divisor: Number = 1
+    """What the total of the values is divided by."""
+    valid: Tensor | int = 0
+    """Elements averaged into each row."""
+    samples: bytes | None = None
+    """The index of each row, int64; None where there is none."""
 
 
-def intact(calls: list[Call]) -> bool:
-    """Nothing that was kept for these calls has been written to, as far as version counters tell.
-
-    Counters only grow, so that one sum over all says it. Weights and the numbers of the tail are not in it: if one of
-    them changes, the loss is not reproduced.
-    """
-    before = after = 0
+def groups(calls: Iterable[tuple[Any, ...]]) -> list[Group]:
+    """Calls (with the fields of :class:`Call`) by what can be joined; runs torch operators, gradients off."""
+    found: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for call in calls:
-        root, reading = call.root, call.reading
-        if call.version >= 0 and root is not None and type(reading) is Reading:
-            before += call.version
-            after += root._version + reading.tensors[0]._version + reading.tensors[1]._version
-    return before == after
-
-
-def work(readings: Sequence[Reading]) -> Worked:
-    """Compute the per-sample values of readings of one kind; gradients are off."""
-    first, count = readings[0], len(readings)
-    values = first.reader.values(readings)
-    if first.tail:
-        parts = values.view(count, -1).unbind()
-        values = torch.cat([reading.scaled(part) for reading, part in zip(readings, parts)])
-    valid = first.reader.valid(readings)
-    divisors = first.reader.divisors(readings, valid) if first.reduction == MEAN else 1
-    return Worked(values, valid, torch.stack(first.reader.reduced(readings)), divisors)
+        loss, rows, values = call[5], call[7], call[8]
+        if rows:
+            key = rows, values.dtype, values.device
+        else:
+            key = 0, loss.device if type(loss) is Tensor else None
+        found.setdefault(key, []).append(call)
+    return [Group(same) for same in found.values()]
 
 
 class Group:
-    """Calls of one kind whose numbers are on their way to the host (there at once on the CPU)."""
+    """Calls whose numbers are on their way to the host (there at once on the CPU)."""
 
-    def __init__(self, calls: list[Call]) -> None:
-        """Work them off: runs torch operators, on the training thread, gradients off."""
-        self.calls = calls
-        self._reading = calls[0].reading if isinstance(calls[0].reading, Reading) else None
-        roots = [call.root for call in calls if call.root is not None]
-        tensors = [torch.stack(roots).double()] if roots else []
-        self._divisors: int | None = None
-        if self._reading is not None:
-            worked = self._work()
-            wide = worked.values.view(len(calls), -1).double()
-            tensors += [
-                worked.reduced.double(),
-                wide.sum(1),
-                wide.abs_().sum(1),
-                worked.values.float(),
-                worked.valid.int(),
-            ]
-            if isinstance(worked.divisors, Tensor):
-                tensors.append(worked.divisors)
-            else:
-                self._divisors = worked.divisors
+    def __init__(self, calls: list[tuple[Any, ...]]) -> None:
+        """Calls of as many rows each, on one device. Runs torch operators, gradients off."""
+        (self._number, self._step, self._epoch, self._time, self._loader, self._loss, self._reason, rows, values,
+         self._reduced, self._divisor, self._valid, self._samples) = zip(*calls)  # fmt: skip
+        self._rows: int = rows[0]
+        self._eps = 0.0
+        tensors: dict[str, Tensor] = {}
+        if self._rows:
+            joined = torch.stack(values)
+            wide = joined.double()
+            tensors = {"values": joined.float(), "total": wide.sum(1), "magnitude": wide.abs().sum(1)}
+            self._eps = torch.finfo(joined.dtype).eps
+        for name, column in (("loss", self._loss), ("reduced", self._reduced), ("divisor", self._divisor)):
+            scalars = [number for number in column if type(number) is Tensor]
+            if scalars:
+                tensors[name] = torch.stack(scalars).double()
+        counts = [valid.int() for valid in self._valid if type(valid) is Tensor]
+        if counts:
+            tensors["valid"] = torch.cat(counts)
         self._transfer = Transfer(tensors)
         self.ready = self._transfer.ready
 
-    def _work(self) -> Worked:
-        if self.calls[0].worked is None:
-            return work([call.reading for call in self.calls if isinstance(call.reading, Reading)])
-        parts = [call.worked for call in self.calls if call.worked is not None]
-        divisors = [part.divisors for part in parts]
-        whole = [divisor for divisor in divisors if isinstance(divisor, Tensor)]
-        return Worked(
-            torch.cat([part.values for part in parts]),
-            torch.cat([part.valid for part in parts]),
-            torch.cat([part.reduced for part in parts]),
-            torch.cat(whole) if whole else divisors[0],
-        )
-
-    def verdicts(self) -> list[Verdict]:
-        """What each call is worth; waits for what is still under way from an accelerator."""
-        if self._reading is None:
-            return []
-        losses, reduced, totals, magnitudes, _, _, *divisors = self._transfer.take()
-        shares = divisors[0].tolist() if divisors else [self._divisors or 1] * len(self.calls)
-        eps = torch.finfo(self._reading.tensors[0].dtype).eps
-        return [
-            judge(loss, again, total / share if share else total, magnitude / share if share else magnitude, eps)
-            for loss, again, total, magnitude, share in zip(
-                losses.tolist(), reduced.tolist(), totals.tolist(), magnitudes.tolist(), shares
-            )
-        ]
-
-    def suspects(self, verdicts: list[Verdict]) -> bool:
-        """A kept loss was not reproduced: memory shared with NumPy changes behind the version counter."""
-        return self.calls[0].worked is None and not all(verdict.reproduced for verdict in verdicts)
-
-    def records(self, run: str, verdicts: list[Verdict]) -> Records:
-        """The group as columns."""
-        calls, count, loader = self.calls, len(self.calls), self.calls[0].loader
-        columns = self._transfer.take()
-        samples = _samples(calls)
-        rows = 0 if self._reading is None else self._reading.tensors[1].shape[0]
-        reason = [calls[0].reading.reason] if isinstance(calls[0].reading, Unreadable) else []
+    def records(self, run: str) -> Records:
+        """The calls as columns; waits for what is still under way from an accelerator."""
+        arrived, rows, count = self._transfer.take(), self._rows, len(self._number)
+        losses = _numbers("loss", self._loss, arrived)
+        verdicts = self._verdicts(losses, arrived) if rows else []
+        reasons, reason = _coded(self._reason)
+        loaders, loader = _coded([loader.name if loader is not None else "" for loader in self._loader])
+        absent = b"\xff" * (8 * rows)  # -1
         return Records(
             run=run,
-            backward=array("q", [call.number for call in calls]).tobytes(),
-            step=array("q", [call.step for call in calls]).tobytes(),
-            epoch=array("i", [call.epoch for call in calls]).tobytes(),
-            time=array("d", [call.time for call in calls]).tobytes(),
-            loss=raw(columns[0]) if columns else (array("d", [float("nan")]) * count).tobytes(),
+            backward=array("q", self._number).tobytes(),
+            step=array("q", self._step).tobytes(),
+            epoch=array("i", self._epoch).tobytes(),
+            time=array("d", map(wall, self._time)).tobytes(),
+            loss=array("d", losses).tobytes(),
             shared=bytes(8 * count),
-            certificate=bytes([verdict.certificate for verdict in verdicts]) or bytes([NONE]) * count,
-            error=array("d", [verdict.error for verdict in verdicts] or [0.0] * count).tobytes(),
-            reason=array("h", [0 if reason else -1] * count).tobytes(),
+            certificate=bytes([verdict[0] for verdict in verdicts]) if rows else bytes([NONE]) * count,
+            error=array("d", [verdict[1] for verdict in verdicts]).tobytes() if rows else bytes(8 * count),
+            reason=reason.tobytes(),
             phase=bytes([_TRAIN]) * count,
-            loader=array("h", [0 if loader is not None else -1] * count).tobytes(),
-            identity=bytes([_NO_IDENTITY if samples is None else _INDEX]) * count,
-            count=array("i", [rows] * count).tobytes(),
-            reasons=reason,
-            loaders=[loader.name] if loader is not None else [],
-            sample=(array("q", [-1]) * (rows * count) if samples is None else samples).tobytes(),
-            sample_loss=raw(columns[4]) if verdicts else b"",
-            valid=raw(columns[5]) if verdicts else b"",
+            loader=loader.tobytes(),
+            identity=bytes([_NO_IDENTITY if samples is None else _INDEX for samples in self._samples]),
+            count=array("i", [rows]).tobytes() * count,
+            reasons=reasons,
+            loaders=loaders,
+            sample=b"".join([absent if samples is None else samples for samples in self._samples]),
+            sample_loss=raw(arrived["values"]) if rows else b"",
+            valid=self._counts(arrived) if rows else b"",
         )
 
+    def _verdicts(self, losses: Sequence[float], arrived: dict[str, Tensor]) -> list[Verdict]:
+        """What each call is worth."""
+        return [
+            judge(loss, again, total / share if share else total, magnitude / share if share else magnitude, self._eps)
+            for loss, again, total, magnitude, share in zip(
+                losses, _numbers("reduced", self._reduced, arrived),
+                arrived["total"].tolist(), arrived["magnitude"].tolist(),
+                _numbers("divisor", self._divisor, arrived),
+            )
+        ]  # fmt: skip
 
-def _samples(calls: list[Call]) -> array[int] | None:
-    """The index of each row; None where one is not an integer."""
-    samples = array("q")
-    for call in calls:
-        indices = call.batch.indices() if call.batch is not None else None
-        if indices is None:
-            return None
-        samples.extend(indices)
-    return samples
+    def _counts(self, arrived: dict[str, Tensor]) -> bytes:
+        """Elements averaged into each row, int32."""
+        moved, place = raw(arrived["valid"]) if "valid" in arrived else b"", 0
+        size, parts = 4 * self._rows, []
+        for valid in self._valid:
+            if type(valid) is int:
+                parts.append(valid.to_bytes(4, sys.byteorder) * self._rows)
+            else:
+                parts.append(moved[place : place + size])
+                place += size
+        return b"".join(parts)
+
+
+def _numbers(name: str, column: Sequence[Number], arrived: dict[str, Tensor]) -> Sequence[float]:
+    """A column of scalars, those from an accelerator filled in."""
+    if name not in arrived:
+        return column
+    moved = iter(arrived[name].tolist())
+    return [next(moved) if type(number) is Tensor else number for number in column]
+
+
+def _coded(words: Sequence[str]) -> tuple[list[str], array[int]]:
+    """The words that occur, and for each entry its place among them; -1 where there is none."""
+    found = sorted({word for word in words if word})
+    places = {word: place for place, word in enumerate(found)}
+    return found, array("h", [places.get(word, -1) for word in words])

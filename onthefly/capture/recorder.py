@@ -1,28 +1,29 @@
-"""What the instruments saw becomes calls, groups and messages: the room's one door.
+"""What the instruments saw becomes calls, blocks and messages: the room's one door.
 
-All methods run on the training thread. The recorder counts steps and backward calls, ties losses to batches, and works
-calls off when there are enough of them, when they are old, or when somebody is about to look.
+All methods run on the training thread. The recorder counts steps and backward calls, ties losses to batches, has each
+call read at its own time, and sends blocks of them when they are full or old, or when somebody is about to look.
 """
 
 from __future__ import annotations
 
+import math
+import struct
 import weakref
 from collections import deque
-from itertools import groupby
+from contextlib import nullcontext
 from threading import get_ident
-from time import perf_counter_ns, time
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from onthefly.capture.batches import Batch, LoaderRecord, RecentBatches
-from onthefly.capture.group import CHANGED, Call, Group, Worked, intact, work
-from onthefly.capture.probation import Probation
-from onthefly.capture.quiet import intercepted, undisturbed
-from onthefly.capture.reading import Reading, Unreadable
-from onthefly.capture.steps import StepTable
-from onthefly.capture.tail import read
+from onthefly.capture.batches import NOT_INTEGERS, LoaderRecord, RecentBatches
+from onthefly.capture.group import Call, Group, groups
+from onthefly.capture.quiet import autocasting, capturing, dispatch_modes, function_modes, intercepted, undisturbed
+from onthefly.capture.reading import NONE, Reader, Scaling, Unreadable
+from onthefly.capture.steps import metrics, rates
+from onthefly.capture.tail import follow, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from onthefly.core.meter import Meter
     from onthefly.protocol import Metrics, Records
 
-BLOCK_CALLS = 64
-BLOCK_NS = 50_000_000
-BLOCK_BYTES = 64 * 1024
-"""A tensor larger than this is reduced at once instead of being kept."""
+SEND_NS = 100_000_000
+"""How old the oldest call or step may become before all are sent: a dashboard looks live, and few steps pay for it."""
 
+MAX_ROWS = 65536
+"""Rows that are kept before they are sent: 256 KiB of values, 512 KiB of indices."""
 
-_modes: Any = torch._C._len_torch_dispatch_stack  # pyright: ignore[reportPrivateUsage]
+_c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
+graph_task, grad_enabled, set_grad_enabled = _c._current_graph_task_id, torch.is_grad_enabled, _c._set_grad_enabled
 
 
 class Recorder:
@@ -56,13 +58,24 @@ class Recorder:
         self._notice = notice
         self._meter = meter
         self._thread = 0
+        self._hooked = False
+        self._direct: dict[type, Reader] = {}
+        """Readers of losses that are back-propagated as they are, by the type of their node."""
+        self._calm = False
+        """The script's modes are off already."""
         self._loaders: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
-        self._batches = RecentBatches()
-        self._calls: list[Call] = []
-        self._oldest = 0
+        self._recent = RecentBatches()
+        self._calls: list[tuple[Any, ...]] = []
+        """Each with the fields of :class:`Call`."""
+        self._rows = 0
+        """Of these calls."""
         self._groups: deque[Group] = deque()
-        self._probation = Probation()
-        self._steps = StepTable()
+        """On their way to the host."""
+        self._pack_rows, self._pack = 0, struct.Struct("").pack
+        """How indices of as many rows as last time become bytes."""
+        self._sent = perf_counter_ns()
+        self._steps: list[tuple[Any, ...]] = []
+        """Each with the fields of :class:`StepRow`."""
         self._counted: weakref.ref[Optimizer] | None = None
         self._step_ended = perf_counter_ns()
         self._samples = 0
@@ -83,61 +96,95 @@ class Recorder:
         """Where an iterator of this loader delivers to."""
         record = self._loaders.get(loader)
         if record is None:
-            record = LoaderRecord(len(self._loaders), loader, self._batches.add, self.work_off)
+            record = LoaderRecord(len(self._loaders), loader, self._recent, self.work_off)
             self._loaders[loader] = record
         else:
             record.renew(loader)
         return record
 
-    def observe(self, tensors: Any, gradients: Any) -> None:
+    def beware_of_hooks(self) -> None:
+        """From now on saved tensors may have hooks, which must not be run once more than the script does."""
+        self._hooked = True
+        self._direct.clear()
+
+    def observe(  # noqa: C901 - flat on purpose
+        self, tensors: Any, grad_tensors: Any = None, *rest: Any, **named: Any
+    ) -> None:
         """A backward call is about to run.
 
-        On the hot path, so it is written flat: in a real loop each call of a Python function costs about 1 us here.
+        Written flat, with everything of the plain case in it: what runs once a step meets cold caches, where a Python
+        function of its own costs two microseconds (in a loop of their own, a tenth of it).
         """
-        if get_ident() != self._thread and not self.is_training_thread():
+        # -1 outside of the engine: checkpointing and custom functions call backward from within a backward.
+        if graph_task() != -1 or (get_ident() != self._thread and not self.is_training_thread()):
             return
         start = perf_counter_ns()
-        if gradients is None and type(tensors) is Tensor and not tensors.dim() and not _modes():
-            root, reading = tensors.detach(), read(tensors)
-        else:
-            root, reading = _find(tensors, gradients)
-        worked, kept = None, -1
-        batch = self._batches.plain(reading.tensors[1]) if type(reading) is Reading else None
-        if batch is not None:
-            loader, self.epoch = batch.loader, batch.epoch
-        else:
-            reading, batch, loader = self._look_closer(reading)
-        if type(reading) is Reading:
-            source, target = reading.tensors[:2]
-            self._samples += target.shape[0]
-            if not self._probation.passed or source.numel() * source.element_size() > BLOCK_BYTES:
-                worked = self._work_at_once(reading)
+        if not self._calm and (
+            type(tensors) is not Tensor or grad_tensors is not None
+            or dispatch_modes() or function_modes() or autocasting()
+        ):  # fmt: skip
+            self._observe_closely(start, tensors, grad_tensors)
+            return
+        enabled, host = grad_enabled(), tensors.is_cpu
+        set_grad_enabled(False)
+        try:
+            if not host and capturing(tensors):
+                raise Unreadable("it is captured into a CUDA graph, which our operators would become part of")
+            node: Any = tensors.grad_fn
+            reader = self._direct.get(type(node))
+            outer, tail = NONE, ()
+            if reader is None:
+                reader, node, outer, tail = self._follow(tensors)
+            target, rows, values, reduced, divisor, valid = reader.measure(node, outer, tail)
+            recent, loader, samples = self._recent, None, None
+            for held in recent.held:
+                if held is target:
+                    loader, samples = recent.loader, recent.drawn
+                    break
+            if loader is not None and loader.plain and type(samples) is list and len(samples) == rows:
+                recent.tied, self.epoch = True, recent.epoch
             else:
-                kept = root._version + source._version + target._version  # pyright: ignore[reportOptionalMemberAccess]
-        if not self._calls:
-            self._oldest = start
-        self._calls.append(
-            Call(self.backwards, self.step, self.epoch, time(), root, reading, batch, loader, kept, worked)
-        )
+                loader, samples = self._look_closer(target, rows)
+            if samples is not None:
+                try:
+                    samples = self._pack(*samples) if rows == self._pack_rows else self._packed(samples, rows)
+                except struct.error:  # not whole numbers
+                    samples = None
+                    self._notice(f"samples have no index: {NOT_INTEGERS}", "")
+            if host:
+                loss, reduced = tensors.item(), reduced.item()
+            else:
+                loss = tensors.detach().reshape(())
+            self._calls.append((self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, reduced,
+                                divisor, valid, samples))  # fmt: skip
+            self._samples += rows
+            self._rows += rows
+        except (Unreadable, RuntimeError) as error:
+            self._add_unread(start, tensors, reason_of(error))
+        finally:
+            set_grad_enabled(enabled)
         self.backwards += 1
-        if len(self._calls) > BLOCK_CALLS:  # no optimizer steps here (hand-written SGD): nothing else would
+        # Where no optimizer steps (hand-written SGD), nothing else sends; and much is not kept for long.
+        if start - self._sent >= 2 * SEND_NS or self._rows > MAX_ROWS:
             self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 
     def stepped(self, optimizer: Optimizer) -> None:
         """An outermost optimizer step ended. Steps of the first optimizer that stepped are the ones that count."""
         start = perf_counter_ns()
-        counted = self._counted() if self._counted is not None else None
-        if counted is None:
-            self._counted, counted = weakref.ref(optimizer), optimizer
-        if counted is optimizer:
+        counted = self._counted
+        if (counted is not None and counted() is optimizer) or self._counts(optimizer):
             meter = self._meter
-            self._steps.add(self.step, self.epoch, start, start - self._step_ended, meter.waiting_ns, meter.ours_ns,
-                            self._samples, optimizer.param_groups)  # fmt: skip
+            groups = optimizer.param_groups
+            lr = groups[0].get("lr") if len(groups) == 1 else None
+            self._steps.append((
+                self.step, self.epoch, start, start - self._step_ended, meter.waiting_ns, meter.ours_ns, self._samples,
+                lr if type(lr) is float else rates(groups),
+            ))  # fmt: skip
             meter.waiting_ns = meter.ours_ns = self._samples = 0
             self._step_ended = start
             self.step += 1
-        if len(self._calls) >= BLOCK_CALLS or (self._calls and start - self._oldest >= BLOCK_NS):
+        if start - self._sent >= SEND_NS:
             self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 
@@ -148,68 +195,76 @@ class Recorder:
     def work_off(self, *, wait: bool = False) -> None:
         """Send what there is; with ``wait`` also what is still under way from an accelerator."""
         if self._calls and not intercepted():
-            calls, self._calls = self._calls, []
-            if not intact(calls):
-                self._probation.fail()
-                calls = [call if intact([call]) else call.refused(CHANGED) for call in calls]
+            calls, self._calls, self._rows = self._calls, [], 0
             with undisturbed():
-                self._groups.extend(Group(list(group)) for _, group in groupby(calls, Call.kind))
+                self._groups.extend(groups(calls))
         while self._groups and (wait or self._groups[0].ready()):
-            self._finish(self._groups.popleft())
-        if len(self._steps):
-            self._emit(self._steps.take(self.run))
+            self._emit(self._groups.popleft().records(self.run))
+        if self._steps:
+            steps, self._steps = self._steps, []
+            self._emit(metrics(self.run, steps))
+        self._recent.retire()
+        self._sent = perf_counter_ns()
 
-    def _work_at_once(self, reading: Reading) -> Worked:
-        with undisturbed():
-            self._probation.watch(reading)
-            return work([reading])
-
-    def _finish(self, group: Group) -> None:
-        verdicts = group.verdicts()
-        if not group.suspects(verdicts):
-            self._emit(group.records(self.run, verdicts))
-            return
-        # Memory shared with NumPy changes behind the version counter; what was read then is not that step's.
-        self._probation.fail()
-        for call, verdict in zip(group.calls, verdicts):
-            with undisturbed():
-                alone = Group([call if verdict.reproduced else call.refused(CHANGED)])
-            self._emit(alone.records(self.run, alone.verdicts()))
-
-    def _look_closer(
-        self, reading: Reading | Unreadable
-    ) -> tuple[Reading | Unreadable, Batch | None, LoaderRecord | None]:
-        """For a loss that is not plainly the newest batch's: what it belongs to, and what to tell the user."""
-        newest = self._batches.newest
-        batch, loader = None, newest.loader if newest is not None else None
-        if not isinstance(reading, Unreadable):
-            batch, loader, epoch, doubt, refusal = self._batches.tie(reading.target)
-            self.epoch = epoch if epoch >= 0 else self.epoch
-            if refusal:
-                reading = Unreadable(refusal)
-            elif doubt:
-                self._notice(f"samples have no index: {doubt}", "")
-        elif newest is not None:
-            self.epoch = newest.epoch
-        if isinstance(reading, Unreadable):
-            self._notice(f"per-sample losses are not captured: {reading.reason}", "")
-        return reading, batch, loader
-
-
-def _find(tensors: Any, gradients: Any) -> tuple[Tensor | None, Reading | Unreadable]:
-    """The number that is back-propagated, detached, and what can be read below it."""
-    if type(tensors) is not Tensor:
+    def _observe_closely(self, start: int, tensors: Any, gradients: Any) -> None:
+        """A call that is not plainly one number in a quiet place."""
         if isinstance(tensors, (tuple, list)) and len(tensors) == 1:  # pyright: ignore[reportUnknownArgumentType]
             tensors = tensors[0]  # pyright: ignore[reportUnknownVariableType]
+        root = tensors if isinstance(tensors, Tensor) and tensors.numel() == 1 else None
+        why = ""
         if not isinstance(tensors, Tensor):
-            return None, Unreadable("backward was called on several tensors")
-    if tensors.numel() != 1:
-        return None, Unreadable("the loss is not a single number")
-    root = tensors.detach()
-    if root.dim():
-        root = root.reshape(())
-    if gradients is not None and gradients not in ((None,), [None]):
-        return root, Unreadable("a gradient was passed to backward, so the loss is not the number that was propagated")
-    if intercepted():
-        return None, Unreadable("a dispatch mode was active (fake tensors, or a counter of operations)")
-    return root, read(tensors)
+            why = "backward was called on several tensors"
+        elif root is None:
+            why = "the loss is not a single number"
+        elif gradients is not None and gradients not in ((None,), [None]):
+            why = "a gradient was passed to backward, so the loss is not the number that was propagated"
+        if intercepted():
+            root, why = None, "a dispatch mode was active (fake tensors, or a counter of operations)"
+        with undisturbed() if not intercepted() else nullcontext():
+            if why:
+                self._add_unread(start, root, why)
+                self.backwards += 1
+            else:
+                self._calm = True
+                try:
+                    self.observe(root)
+                finally:
+                    self._calm = False
+
+    def _counts(self, optimizer: Optimizer) -> bool:
+        """Whether this optimizer's steps count, when it is not known to be the one: the first, or its successor."""
+        if self._counted is None or self._counted() is None:
+            self._counted = weakref.ref(optimizer)
+            return True
+        return False
+
+    def _follow(self, root: Tensor) -> tuple[Reader, Any, int, tuple[Scaling, ...]]:
+        """Where the loss was computed; and if that is the node of the root itself, the next one is found faster."""
+        found = reader, node, _, _ = follow(root, self._hooked)
+        if node is root.grad_fn and not self._hooked:
+            self._direct[type(node)] = reader
+        return found
+
+    def _add_unread(self, start: int, root: Tensor | None, why: str) -> None:
+        """Record a call without per-sample values, and tell the user why."""
+        recent = self._recent
+        if recent.loader is not None:
+            self.epoch = recent.epoch
+        self._notice(f"per-sample losses are not captured: {why}", "")
+        loss: Any = math.nan
+        if root is not None and root.numel() == 1 and not capturing(root):
+            loss = root.item() if root.is_cpu else root.detach().reshape(())
+        self._calls.append(Call(self.backwards, self.step, self.epoch, start, recent.loader, loss, why))
+
+    def _packed(self, samples: list[Any], rows: int) -> bytes:
+        """Indices as int64, and the next ones of as many rows faster; ``struct.error`` if they are no whole numbers."""
+        self._pack_rows, self._pack = rows, struct.Struct(f"={rows}q").pack
+        return self._pack(*samples)
+
+    def _look_closer(self, target: Tensor, rows: int) -> tuple[LoaderRecord | None, list[Any] | None]:
+        """For a target that is not plainly the newest batch's: its loader, and the index of each row."""
+        loader, epoch, indices, doubt = self._recent.tie(target, rows)
+        self.epoch = epoch if epoch >= 0 else self.epoch
+        if doubt:
+            self._notice(f"samples have no index: {doubt}", "")
+        return loader, indices

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from onthefly.capture.reading import MEAN, NONE, READERS, SUM, Reader, Reading, Scaling, Unreadable
+from onthefly.capture.reading import MEAN, NONE, READERS, SUM, Reader, Scaling, Unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,65 +20,79 @@ LONGEST = 16
 """Steps of a tail that are followed."""
 
 
-def read(root: Tensor) -> Reading | Unreadable:
-    """Follow the graph from the back-propagated tensor to a reduction that is known."""
+def follow(root: Tensor, hooked: bool) -> tuple[Reader, Any, int, tuple[Scaling, ...]]:
+    """From the back-propagated tensor to a reduction that is known; :class:`Unreadable` where there is none.
+
+    Returns its reader, and what :meth:`Reader.measure` wants to know.
+
+    ``hooked``: a saved tensor of this process may have hooks, to be asked for at each node (2 to 5 us in a real loop).
+    """
     node: Any = root.grad_fn
-    if node is None:
-        return Unreadable("the loss is a leaf: it was computed without a graph")
-    name: str = node.name()
-    return _reading(node, READERS[name], NONE, ()) if name in READERS else _follow(node, name)
-
-
-def _follow(node: Any, name: str) -> Reading | Unreadable:
     outer = NONE
     tail: list[Scaling] = []
-    while len(tail) < LONGEST:
+    name = ""
+    while node is not None and len(tail) < LONGEST:
+        name = node.name()
         reader = READERS.get(name)
         if reader is not None:
-            return _reading(node, reader, outer, tuple(reversed(tail)))
+            if hooked and _through_hook(node, "target"):
+                raise Unreadable(
+                    "its tensors are saved through a hook (checkpointing, offloading), not to be run twice"
+                )
+            return reader, node, outer, tuple(reversed(tail))
         if outer:
             break  # arithmetic below a reduction by hand is per element, not per total
         if name in ("MeanBackward0", "SumBackward0"):
             outer, node = MEAN if name == "MeanBackward0" else SUM, node.next_functions[0][0]
         else:
-            step = _step(name, node)
+            step = _step(name, node, hooked)
             if step is None:
                 break
             tail.append(step[0])
             node = step[1]
-        if node is None:
-            return Unreadable("the loss does not depend on anything that needs a gradient")
-        name = node.name()
-    return Unreadable(f"the loss ends in {name}, which this version does not read")
+    if node is None:
+        raise Unreadable(
+            "the loss does not depend on anything that needs a gradient" if name
+            else "the loss is a leaf: it was computed without a graph"
+        )  # fmt: skip
+    raise Unreadable(f"the loss ends in {name}, which this version does not read")
 
 
-def _reading(node: Any, reader: Reader, outer: int, tail: tuple[Scaling, ...]) -> Reading | Unreadable:
-    try:
-        if getattr(node._raw_saved_target, "unpack_hook", None) is not None:
-            return Unreadable("its tensors are saved through a hook (checkpointing, offloading), not to be run twice")
-        reading = reader.keep(node, outer, tail)
-    except RuntimeError:  # torch's word for a graph that was freed; the script is about to hear the same
-        return Unreadable("the graph was freed by an earlier backward call")
-    if not reading.target.dim():
-        return Unreadable("the loss is of a single sample without a batch axis")
-    if (reading.options[0] == NONE) != bool(outer):
-        return Unreadable("the loss is reduced twice" if outer else "the loss is a vector: it was not reduced")
-    return reading
+def reason_of(error: Exception) -> str:
+    """Why a loss could not be read: our word or torch's; any other error is raised again."""
+    said = str(error)
+    if isinstance(error, Unreadable):
+        return said
+    # Torch's words on saved tensors that it does not give out. The script is about to hear them too.
+    if "backward through the graph" in said:
+        return "the graph was freed by an earlier backward call"
+    if "modified by an inplace operation" in said:
+        return "the graph was changed in place"
+    raise error
 
 
-def _step(name: str, node: Any) -> tuple[Scaling, Any] | None:
+def _step(name: str, node: Any, hooked: bool) -> tuple[Scaling, Any] | None:
     """The step that this node did, and the node that it did it to."""
     if name == "NegBackward0":
         return Scaling(torch.neg, None), node.next_functions[0][0]
     if name not in ("MulBackward0", "DivBackward0"):
         return None
     (left, _), (right, _) = node.next_functions
-    if left is not None and right is None and _scalar(node._saved_other):
+    if left is not None and right is None and _scalar(node, "other", hooked):
         return Scaling(torch.mul if name == "MulBackward0" else torch.div, node._saved_other), left
-    if name == "MulBackward0" and left is None and right is not None and _scalar(node._saved_self):
+    if name == "MulBackward0" and left is None and right is not None and _scalar(node, "self", hooked):
         return Scaling(torch.mul, node._saved_self), right
     return None
 
 
-def _scalar(tensor: Tensor | None) -> bool:
+def _scalar(node: Any, name: str, hooked: bool) -> bool:
+    """The node saved a number under that name, and not through a hook."""
+    if hooked and _through_hook(node, name):
+        return False
+    tensor = getattr(node, f"_saved_{name}")
     return tensor is not None and tensor.dim() == 0
+
+
+def _through_hook(node: Any, name: str) -> bool:
+    saved = getattr(node, f"_raw_saved_{name}")
+    return saved is not None and saved.unpack_hook is not None

@@ -15,21 +15,21 @@ from torch import Tensor
 
 
 class Transfer:
-    """Some tensors of one device on their way to the host."""
+    """Some named tensors on their way to the host."""
 
-    def __init__(self, tensors: list[Tensor]) -> None:
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
         self._host = tensors
         self._events: list[Any] = []
-        devices = {tensor.device for tensor in tensors if tensor.device.type != "cpu"}
+        devices = {tensor.device for tensor in tensors.values() if not tensor.is_cpu}
         if devices:
-            self._host = [_pinned_copy(tensor) for tensor in tensors]
+            self._host = {name: _pinned_copy(tensor) for name, tensor in tensors.items()}
             self._events = [_event(device) for device in devices]
 
     def ready(self) -> bool:
         """Whether everything has arrived; never waits."""
         return all(event.query() for event in self._events)
 
-    def take(self) -> list[Tensor]:
+    def take(self) -> dict[str, Tensor]:
         """The tensors on the host; waits for what is still under way."""
         for event in self._events:
             event.synchronize()

@@ -21,30 +21,46 @@ if TYPE_CHECKING:
     from onthefly.errors import Guard
 
 
-class BackwardInstrument:
-    """The slot ``torch.autograd.backward``."""
+_autograd: Any = torch._C._autograd  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownMemberType]
 
-    def __init__(self, observe: Callable[[Any, Any], None], guard: Guard) -> None:
-        """``observe(tensors, grad_tensors)`` is called before each outermost backward, with what the script gave."""
+
+class BackwardInstrument:
+    """The slot ``torch.autograd.backward``, and two that tell when saved tensors may have hooks."""
+
+    def __init__(self, observe: Callable[..., None], beware: Callable[[], None], guard: Guard) -> None:
+        """``observe`` is called before each backward, with the arguments of ``torch.autograd.backward``.
+
+        ``beware()`` is called when hooks on saved tensors are set up (checkpointing, offloading): from then on each
+        node must be asked for them before anything is unpacked, which would cost 4 us a step if it were always done.
+        """
         self._observe = observe
         self._guard = guard
-        self._slot = Slot(torch.autograd, "backward", self._wrap)
+        self._slots = [
+            Slot(torch.autograd, "backward", self._wrap),
+            Slot(_autograd, "_push_saved_tensors_default_hooks", lambda slot, original: _tell(slot, original, beware)),
+            Slot(_autograd.SavedTensor, "register_hooks", lambda slot, original: _tell(slot, original, beware)),
+        ]
 
     def disarm(self) -> None:
         """Put back what was there."""
-        self._slot.restore()
+        for slot in reversed(self._slots):
+            slot.restore()
 
     def _wrap(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        observe = self._guard.around(self._observe)
-        # -1 outside of the engine: checkpointing and custom functions call backward from within a backward.
-        graph_task: Callable[[], int] = torch._C._current_graph_task_id  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
-
-        @functools.wraps(original)
-        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
-            if slot.enabled and graph_task() == -1:
-                observe(tensors, grad_tensors)
-            return original(tensors, grad_tensors, *args, **kwargs)
-
+        backward = self._guard.ahead_of(original, self._observe, slot)
         skip(backward, callees=False)  # what the script's own backward calls is the script's
-        skip(observe, callees=True)
+        skip(self._observe, callees=True)
         return backward
+
+
+def _tell(slot: Slot, original: Callable[..., Any], beware: Callable[[], None]) -> Callable[..., Any]:
+    """``original``, announced; ``beware`` cannot fail."""
+
+    @functools.wraps(original)
+    def announced(*args: Any, **kwargs: Any) -> Any:
+        if slot.enabled:
+            beware()
+        return original(*args, **kwargs)
+
+    skip(announced, callees=True)
+    return announced

@@ -46,22 +46,34 @@ class Source(Protocol):
 class Feed:
     """What one iterator of a loader has under way."""
 
-    __slots__ = ("filed", "source")
+    __slots__ = ("_outstanding", "_source", "accept", "filed", "finish")
 
     def __init__(self) -> None:
-        self.source: Optional[Source] = None
-        """None until the loader's ``__iter__`` returned (the first tasks are sent to workers before)."""
+        self.accept: Optional[Callable[[Any, Any], None]] = None
+        """Takes what the sampler gave last and the batch that arrived; None until the loader's ``__iter__`` returned
+        (the first tasks are sent to workers before)."""
+        self.finish: Optional[Callable[[], None]] = None
         self.filed: dict[int, Any] = {}
         """Index lists by task, for batches that workers have under way."""
 
-    def arrived(self, outstanding: dict[int, Any]) -> Any:
-        """The index list of the task that was delivered: the one that the loader no longer has under way.
+    def begin(self, iterator: Any, source: Source, guard: Guard) -> None:
+        """An epoch of this iterator begins, on the way to this source."""
+        self._source = source
+        self.finish = guard.around(source.finish)
+        if iterator._num_workers:
+            self._outstanding: dict[int, Any] = iterator._task_info
+            self.accept = guard.around(self._task_came)
+        else:
+            self.accept = guard.around(source.deliver)
+
+    def _task_came(self, newest: Any, data: Any) -> None:
+        """A worker's batch arrived: its indices are those of the task that the loader no longer has under way.
 
         None when that is not clear: a task whose worker raised is gone as well, and shows up with the next one.
         """
-        gone = [task for task in self.filed if task not in outstanding]
+        gone = [task for task in self.filed if task not in self._outstanding]
         lists = [self.filed.pop(task) for task in gone]
-        return lists[0] if len(lists) == 1 else None
+        self._source.deliver(lists[0] if len(lists) == 1 else None, data)
 
 
 class DataInstrument:
@@ -124,20 +136,23 @@ class DataInstrument:
         return _try_put_index
 
     def _wrap_next_data(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        deliver, finish, meter = self._guard.around(_deliver), self._guard.around(_finish), self._meter
+        meter = self._meter
 
         @functools.wraps(original)
         def _next_data(iterator: Any) -> Any:
-            if not slot.enabled:
+            feed: Feed | None = getattr(iterator, FEED, None)
+            if feed is None or not slot.enabled:
                 return original(iterator)
             start = perf_counter_ns()
             try:
                 data = original(iterator)
             except StopIteration:
-                finish(iterator)
+                if feed.finish is not None:
+                    feed.finish()
                 raise
             came = perf_counter_ns()
-            deliver(iterator, data)
+            if feed.accept is not None:
+                feed.accept(iterator._onthefly_drawn, data)
             meter.waiting_ns += came - start
             meter.ours_ns += perf_counter_ns() - came
             return data
@@ -145,7 +160,7 @@ class DataInstrument:
         return _next_data
 
     def _begin(self, iterator: Any, loader: Any) -> None:
-        _feed(iterator).source = self._open_source(loader)
+        _feed(iterator).begin(iterator, self._open_source(loader), self._guard)
 
 
 def _feed(iterator: Any) -> Feed:
@@ -161,16 +176,3 @@ def _file(iterator: Any, task: int) -> None:
     if task == 0:  # a persistent iterator starts its next epoch
         feed.filed.clear()
     feed.filed[task] = iterator._onthefly_drawn
-
-
-def _deliver(iterator: Any, data: Any) -> None:
-    feed: Feed = iterator._onthefly_feed
-    if feed.source is not None:
-        drawn = iterator._onthefly_drawn if iterator._num_workers == 0 else feed.arrived(iterator._task_info)
-        feed.source.deliver(drawn, data)
-
-
-def _finish(iterator: Any) -> None:
-    feed = _feed(iterator)
-    if feed.source is not None:
-        feed.source.finish()

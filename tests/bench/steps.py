@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader, TensorDataset
 
 import onthefly.session
@@ -27,14 +28,20 @@ def model(size: str) -> tuple[nn.Module, TensorDataset]:
 
 
 def switch(on: bool) -> None:
-    """Switch all hooks on or off; what stays in place then is a test of a flag in each."""
+    """Put all hooks in place, or take them out: what is compared is a script without us."""
     session: Any = onthefly.session._session
     if session is None:
         return
     data, backward, optimizer = session._instruments
-    for slot in (*data._slots, backward._slot):
-        slot.enabled = on
-    optimizer._enabled = on
+    for slot in (*data._slots, *backward._slots):
+        setattr(slot.owner, slot.name, slot._ours if on else slot._before)
+    for handle in optimizer._handles:
+        handle.remove()
+    if on:
+        optimizer._handles = [
+            register_optimizer_step_pre_hook(optimizer._before),
+            register_optimizer_step_post_hook(optimizer._after),
+        ]
 
 
 def epoch(net: nn.Module, loader: DataLoader[Any], optimizer: torch.optim.Optimizer) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from onthefly import session as session_module
-from onthefly.capture import group, recorder, steps
+from onthefly.capture import group, recorder
 from onthefly.capture.batches import LoaderRecord, RecentBatches
 from onthefly.capture.reading import NllReader
 from onthefly.capture.recorder import Recorder
@@ -27,19 +27,17 @@ POINTS: list[tuple[Any, str]] = [
     (Recorder, "stepped"),
     (Recorder, "work_off"),
     (Recorder, "_look_closer"),
+    (Recorder, "_packed"),
     (LoaderRecord, "deliver"),
     (LoaderRecord, "finish"),
-    (LoaderRecord, "root"),
-    (RecentBatches, "plain"),
-    (recorder, "read"),
-    (recorder, "intact"),
-    (recorder, "work"),
+    (RecentBatches, "retire"),
+    (RecentBatches, "tie"),
+    (recorder, "follow"),
+    (recorder, "groups"),
+    (recorder, "metrics"),
     (group.Group, "records"),
     (group, "judge"),
-    (NllReader, "keep"),
-    (NllReader, "values"),
-    (steps.StepTable, "add"),
-    (steps.StepTable, "take"),
+    (NllReader, "measure"),
     (Gate, "serve"),
     (session_module.Session, "notice"),
 ]
@@ -75,7 +73,7 @@ def test_a_fault_of_ours_is_ours(
 def test_without_the_guard_the_script_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Guard, "around", lambda self, function: function)
     with watched():
-        monkeypatch.setattr(recorder, "read", _raise(ValueError))
+        monkeypatch.setattr(recorder, "follow", _raise(ValueError))
         with pytest.raises(ValueError, match="injected"):
             loops.run("plain")
 

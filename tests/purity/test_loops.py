@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from onthefly.capture.recorder import Recorder
-from onthefly.instruments import data
+from onthefly.instruments import backward, data
 from tests import loops
 from tests.conftest import REPOSITORY
 from tests.watching import watched
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TARGETS = [
     (torch.autograd, "backward"),
+    (backward._autograd, "_push_saved_tensors_default_hooks"),
+    (backward._autograd.SavedTensor, "register_hooks"),
     (data.DataLoader, "__iter__"),
     (data._BaseDataLoaderIter, "_next_index"),
     (data._MultiProcessingDataLoaderIter, "_try_put_index"),
