@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from torch import Tensor
 
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
@@ -18,15 +20,27 @@ dispatch_modes, function_modes, autocasting = (
 """Where all three say no (0, 0, False), the script has no mode on but, perhaps, gradients."""
 
 
-def undisturbed() -> ExitStack:
-    """Gradients off, torch-function modes and subclasses off, autocast off; to be entered and left by ``with``."""
-    stack = ExitStack()
-    stack.enter_context(torch.no_grad())
-    stack.enter_context(_c.DisableTorchFunction())
-    if autocasting():
-        for kind in ("cpu", "cuda"):
-            stack.enter_context(torch.autocast(kind, enabled=False))
-    return stack
+@contextmanager
+def undisturbed() -> Generator[None, None, None]:
+    """Gradients off, autocast off, and no torch-function mode or tensor subclass of the script's sees our operators."""
+    enabled = torch.is_grad_enabled()
+    _c._set_grad_enabled(False)
+    try:
+        with _c.DisableTorchFunction():
+            if autocasting():
+                with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+                    yield
+            else:
+                yield
+    finally:
+        _c._set_grad_enabled(enabled)
+
+
+class Overridden(Exception):
+    """Something of the script's would see our operators here: to be done again, undisturbed."""
+
+
+_PLAIN = {torch.Tensor, torch.nn.Parameter, type(None)}
 
 
 def intercepted() -> bool:
@@ -37,3 +51,10 @@ def intercepted() -> bool:
 def capturing(tensor: Tensor) -> bool:
     """A CUDA graph is being captured: operators of ours would become part of it, and give nothing yet."""
     return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def check_plain(*tensors: Tensor | None) -> None:
+    """:class:`Overridden` if a tensor's class would see our operators (a data set's own kind of tensor, say)."""
+    for tensor in tensors:
+        if type(tensor) not in _PLAIN and _c._is_torch_function_enabled():
+            raise Overridden

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from onthefly.capture.quiet import check_plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -54,7 +56,10 @@ class Reader:
         self._given = len(options.split())
 
     def measure(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Measured:
-        """Unpack what the node saved, and compute; :class:`Unreadable` if it is no loss of samples.
+        """Unpack what the node saved, and compute.
+
+        Raises :class:`Unreadable` if it is no loss of samples, ``Overridden`` if the script would see our operators,
+        RuntimeError if the graph was freed.
 
         Args:
             node: of the operator, which made the vector or reduced it itself.
@@ -63,6 +68,7 @@ class Reader:
         """
         reduction, *saved = self._saved(node)
         options, given = saved[: self._given], saved[self._given :]
+        check_plain(*given)
         target, summed = given[1], (outer or reduction) == SUM
         rows = _rows(target, reduction, outer)
         values = self._operator(*given, NONE, *options)
@@ -87,6 +93,8 @@ class NllReader(Reader):
         """As :meth:`Reader.measure`; the mean divides by the weights of the targets that count, by hand by all rows."""
         operator = self._operator
         reduction, ignored, source, target, weight, total = self._saved(node)
+        if type(source) is not Tensor or type(target) is not Tensor:
+            check_plain(source, target, weight)
         if ignored >= 1 << 63:  # as the script gave it: the graph gives it back as unsigned
             ignored -= 1 << 64
         if outer or not reduction:

@@ -20,7 +20,15 @@ from torch import Tensor
 
 from onthefly.capture.batches import NOT_INTEGERS, LoaderRecord, RecentBatches
 from onthefly.capture.group import Call, Group, groups
-from onthefly.capture.quiet import autocasting, capturing, dispatch_modes, function_modes, intercepted, undisturbed
+from onthefly.capture.quiet import (
+    Overridden,
+    autocasting,
+    capturing,
+    dispatch_modes,
+    function_modes,
+    intercepted,
+    undisturbed,
+)  # fmt: skip
 from onthefly.capture.reading import NONE, Reader, Scaling, Unreadable
 from onthefly.capture.steps import metrics, rates
 from onthefly.capture.tail import follow, reason_of
@@ -33,11 +41,12 @@ if TYPE_CHECKING:
     from onthefly.core.meter import Meter
     from onthefly.protocol import Metrics, Records
 
-SEND_NS = 100_000_000
-"""How old the oldest call or step may become before all are sent: a dashboard looks live, and few steps pay for it."""
+SEND_NS = 200_000_000
+"""How long calls and steps may wait before they are sent: a dashboard looks live, and few steps pay for it (some 400 us
+with cold caches)."""
 
-MAX_ROWS = 65536
-"""Rows that are kept before they are sent: 256 KiB of values, 512 KiB of indices."""
+MAX_CALLS, MAX_ROWS = 128, 65536
+"""What may wait at most: 256 KiB of values, 512 KiB of indices."""
 
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 graph_task, grad_enabled, set_grad_enabled = _c._current_graph_task_id, torch.is_grad_enabled, _c._set_grad_enabled
@@ -112,8 +121,7 @@ class Recorder:
     ) -> None:
         """A backward call is about to run.
 
-        Written flat, with everything of the plain case in it: what runs once a step meets cold caches, where a Python
-        function of its own costs two microseconds (in a loop of their own, a tenth of it).
+        Written flat: what runs once a step meets cold caches, where a Python function of its own costs 2 us.
         """
         # -1 outside of the engine: checkpointing and custom functions call backward from within a backward.
         if graph_task() != -1 or (get_ident() != self._thread and not self.is_training_thread()):
@@ -151,21 +159,22 @@ class Recorder:
                 except struct.error:  # not whole numbers
                     samples = None
                     self._notice(f"samples have no index: {NOT_INTEGERS}", "")
-            if host:
-                loss, reduced = tensors.item(), reduced.item()
-            else:
-                loss = tensors.detach().reshape(())
+            loss = tensors.item() if host else tensors.detach().reshape(())
+            reduced = reduced.item() if host else reduced
             self._calls.append((self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, reduced,
                                 divisor, valid, samples))  # fmt: skip
             self._samples += rows
             self._rows += rows
+        except Overridden:
+            self._observe_closely(start, tensors, None)
+            return
         except (Unreadable, RuntimeError) as error:
             self._add_unread(start, tensors, reason_of(error))
         finally:
             set_grad_enabled(enabled)
         self.backwards += 1
-        # Where no optimizer steps (hand-written SGD), nothing else sends; and much is not kept for long.
-        if start - self._sent >= 2 * SEND_NS or self._rows > MAX_ROWS:
+        # Where no optimizer steps (hand-written SGD), nothing else sends.
+        if len(self._calls) > MAX_CALLS or start - self._sent >= 2 * SEND_NS or self._rows > MAX_ROWS:
             self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 
@@ -184,7 +193,7 @@ class Recorder:
             meter.waiting_ns = meter.ours_ns = self._samples = 0
             self._step_ended = start
             self.step += 1
-        if start - self._sent >= SEND_NS:
+        if start - self._sent >= SEND_NS or len(self._calls) >= MAX_CALLS:
             self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 

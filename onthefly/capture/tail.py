@@ -44,6 +44,8 @@ def follow(root: Tensor, hooked: bool) -> tuple[Reader, Any, int, tuple[Scaling,
             break  # arithmetic below a reduction by hand is per element, not per total
         if name in ("MeanBackward0", "SumBackward0"):
             outer, node = MEAN if name == "MeanBackward0" else SUM, node.next_functions[0][0]
+        elif name == "AliasBackward0":  # the same number in another class of tensor
+            node = node.next_functions[0][0]
         else:
             step = _step(name, node, hooked)
             if step is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, TensorDataset
 
-from onthefly.capture import certificate
+from onthefly.capture import certificate, group
 from tests.watching import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.watching import Row
 
@@ -193,6 +194,159 @@ def test_a_target_changed_before_backward_is_not_exact() -> None:
             y.numpy()[:] = 0
             loss.backward()
     assert {row.certificate for row in kept.rows()} == {"approximate"}
+
+
+class Labels(torch.Tensor):
+    """A data set's own kind of tensor, which sees every operator it goes through."""
+
+    seen = 0
+
+    @classmethod
+    def __torch_function__(cls, *given: Any) -> Any:
+        cls.seen += 1
+        return super().__torch_function__(*given)
+
+
+class Counting(torch.overrides.TorchFunctionMode):
+    """A mode that sees every operator."""
+
+    seen = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_nobody_sees_our_operators() -> None:
+    """Neither a tensor subclass nor a torch-function mode, and the losses are read all the same."""
+
+    def run() -> tuple[int, int]:
+        Labels.seen, model, mode = 0, nn.Linear(6, 4), Counting()
+        for x, y in DataLoader(dataset("class", 32), 8):
+            labels = y.as_subclass(Labels)
+            F.cross_entropy(model(x), labels).backward()
+            (F.cross_entropy(model(x), labels) / 2).backward()
+            with mode:
+                F.cross_entropy(model(x), y).backward()
+        return Labels.seen, mode.seen
+
+    plain = run()
+    with watched() as kept:
+        assert run() == plain
+    rows = kept.rows()
+    assert len(rows) == 12
+    assert {row.certificate for row in rows} == {"exact"}
+
+
+def test_saved_tensors_hooks_run_no_more_often() -> None:
+    """A loss whose tensors are saved through hooks is left alone; those before and after it are read."""
+    unpacked: list[int] = []
+
+    def unpack(tensor: torch.Tensor) -> torch.Tensor:
+        unpacked.append(1)
+        return tensor
+
+    def run() -> int:
+        unpacked.clear()
+        model = nn.Linear(6, 4)
+        for x, y in DataLoader(dataset("class", 16), 8):
+            F.cross_entropy(model(x), y).backward()
+            with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+                hooked = F.cross_entropy(model(x), y)
+            hooked.backward()
+            by_node: Any = F.cross_entropy(model(x), y)
+            by_node.grad_fn._raw_saved_self.register_hooks(lambda tensor: tensor, unpack)
+            by_node.grad_fn._raw_saved_target.register_hooks(lambda tensor: tensor, unpack)
+            (by_node * 2).backward()
+        return len(unpacked)
+
+    plain = run()
+    with watched() as kept:
+        assert run() == plain
+    assert [row.certificate for row in kept.rows()] == ["exact", "none", "none"] * 2
+
+
+def ahead(loader: DataLoader[Any]) -> Iterator[Any]:
+    """As accelerate and Hugging Face's Trainer do it: one batch is fetched ahead."""
+    batches = iter(loader)
+    now = next(batches)
+    for later in batches:
+        yield now
+        now = later
+    yield now
+
+
+def popped(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Batches that are dictionaries, whose labels the script takes out."""
+    for batch in loader:
+        yield batch.pop("x"), batch.pop("y")
+
+
+def validated(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Another loader runs over its data between fetching a batch and computing its loss."""
+    for batch in loader:
+        for _ in DataLoader(dataset("class", 24), 8):
+            pass
+        yield batch
+
+
+class Named(torch.utils.data.Dataset[Any]):
+    """The same data, as dictionaries."""
+
+    def __init__(self, data: TensorDataset) -> None:
+        self._data = data
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return dict(zip("xy", self._data[index]))
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+
+@pytest.mark.parametrize("order", [ahead, popped, validated, lambda loader: list(loader)[-5:]])
+def test_the_right_batch_in_whatever_order(order: Callable[[Any], Any]) -> None:
+    data = dataset("class")
+    truth = Truth(data)
+    loader: Any = DataLoader(Named(data) if order is popped else data, 8, shuffle=True)
+    model = nn.Linear(6, 4)
+    with watched() as kept:
+        for x, y in order(loader):
+            truth.add(x, F.cross_entropy(model(x), y, reduction="none"))
+            F.cross_entropy(model(x), y).backward()
+    truth.check(kept.rows())
+
+
+def test_streams_have_losses_without_an_index() -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter(dataset("class", 20))
+
+    model = nn.Linear(6, 4)
+    with watched() as kept:
+        for x, y in DataLoader(Stream(), 8):
+            F.cross_entropy(model(x), y).backward()
+    assert [len(row.losses) for row in kept.rows()] == [8, 8, 4]
+    assert {(row.certificate, row.identity) for row in kept.rows()} == {("exact", "none")}
+
+
+def test_numbers_that_come_later_make_the_same_records() -> None:
+    """On an accelerator scalars stay tensors until a block is sent; here, both kinds are written out and compared."""
+    values = [torch.tensor([0.5, 1.5, 0.0]), torch.tensor([2.0, 0.25, 1.0])]
+    masks = [torch.tensor([True, True, False]), torch.tensor([True, True, True])]
+    calls: list[Any] = []
+    for later in (False, True):
+        number: Any = torch.tensor if later else float
+        calls.append([
+            group.Call(0, 0, 0, 7, None, number(1.0), "", 3, values[0], number(1.0), number(2.0), masks[0], None),
+            group.Call(1, 1, 0, 8, None, number(3.25), "", 3, values[1], number(3.25), 1, 1, bytes(24)),
+            group.Call(2, 1, 0, 9, None, number(4.0), "why"),
+        ])  # fmt: skip
+    now, later = ([part.records("run") for part in group.groups(some)] for some in calls)
+    assert now == later
+    read, unread = now
+    assert list(read.certificate) == [0, 0]
+    assert list(read.valid) == list(array("i", [1, 1, 0, 1, 1, 1]).tobytes())
+    assert (list(unread.certificate), unread.reasons) == ([2], ["why"])
 
 
 REFUSALS: dict[str, tuple[Callable[[Any, Any], torch.Tensor], str]] = {
