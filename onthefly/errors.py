@@ -138,7 +138,7 @@ class Guard:
     def ahead_of(self, original: Callable[..., Any], ours: Callable[..., object], slot: Switch) -> Callable[..., Any]:
         """``original`` with ``ours`` called before it, on the same arguments, while the slot is enabled.
 
-        Guard and replacement in one function, since the hottest hook pays for each.
+        Guard and replacement in one function, since this runs for every step.
         """
 
         @functools.wraps(original)

@@ -121,7 +121,7 @@ class Recorder:
     ) -> None:
         """A backward call is about to run.
 
-        Written flat: what runs once a step meets cold caches, where a Python function of its own costs 2 us.
+        Written flat: what runs once a step meets cold caches (docs/cost.md).
         """
         # -1 outside of the engine: checkpointing and custom functions call backward from within a backward.
         if graph_task() != -1 or (get_ident() != self._thread and not self.is_training_thread()):

@@ -19,12 +19,12 @@ export function count(value: number): string {
   return value.toLocaleString("en-US");
 }
 
-/** What watching costs: our time in a step, and its share of the step. */
+/** What watching costs at least: the time inside our hooks in a step, and its share of the step. */
 export function cost(us: number | null, stepMs: number | null): string {
   if (us === null) return "cost –";
-  if (!stepMs) return `cost ${us.toFixed(0)} µs`;
+  if (!stepMs) return `cost ≥ ${us.toFixed(0)} µs`;
   const share = us / 10 / stepMs;
-  return `cost ${us.toFixed(0)} µs · ${share.toFixed(share < 10 ? 1 : 0)} %`;
+  return `cost ≥ ${us.toFixed(0)} µs · ${share.toFixed(share < 10 ? 1 : 0)} %`;
 }
 
 export function clock(seconds: number): string {

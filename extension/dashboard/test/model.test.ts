@@ -81,7 +81,7 @@ describe("format", () => {
   });
 
   it("tells the cost in time and share", () => {
-    expect(format.cost(11, 1.2)).toBe("cost 11 µs · 0.9 %");
+    expect(format.cost(11, 1.2)).toBe("cost ≥ 11 µs · 0.9 %");
     expect(format.cost(null, 1)).toBe("cost –");
   });
 });

@@ -27,7 +27,7 @@ function key(name: string, target: Element = document.body): void {
 describe("App", () => {
   it("shows state, step, cost and a pause button while a script runs", async () => {
     const text = await draw(shown().model);
-    for (const part of ["running", "step 12", "Pause", "cost 20 µs · 1.0 %"]) expect(text).toContain(part);
+    for (const part of ["running", "step 12", "Pause", "cost ≥ 20 µs · 1.0 %"]) expect(text).toContain(part);
   });
 
   it("offers to resume when paused, and nothing when the script has ended", async () => {

@@ -16,7 +16,7 @@ export function Bar({ model, onHelp }: { model: Model; onHelp: () => void }) {
       <span class="grow" />
       {session && <Controls model={model} session={session} />}
       {session && (
-        <span class="pill" title="Our own time in each step (mean of the newest hundred), and its share of the step">
+        <span class="pill" title="Time inside our hooks in each step (mean of the newest hundred), and its share of the step. What they push out of the processor's caches comes on top: about half as much again in steps of a millisecond.">
           {format.cost(session.onthefly_us, session.step_ms)}
         </span>
       )}
