@@ -152,7 +152,8 @@ class DataInstrument:
                 raise
             came = perf_counter_ns()
             if feed.accept is not None:
-                feed.accept(iterator._onthefly_drawn, data)
+                # None if somebody's own iterator never asks for indices: this line has no guard around it.
+                feed.accept(getattr(iterator, "_onthefly_drawn", None), data)
             meter.waiting_ns += came - start
             meter.ours_ns += perf_counter_ns() - came
             return data

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, TensorDataset
 
 from onthefly.capture import certificate, group
+from onthefly.instruments import data as instrument
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -314,6 +315,27 @@ def test_the_right_batch_in_whatever_order(order: Callable[[Any], Any]) -> None:
             truth.add(x, F.cross_entropy(model(x), y, reduction="none"))
             F.cross_entropy(model(x), y).backward()
     truth.check(kept.rows())
+
+
+def test_persistent_workers_keep_their_indices() -> None:
+    data = dataset("class")
+    truth = Truth(data)
+    loader: DataLoader[Any] = DataLoader(data, 8, shuffle=True, num_workers=2, persistent_workers=True)
+    truth.check(train(loader, LOSSES["cross_entropy"][1], truth, lambda x, y: F.cross_entropy(x, y)))
+
+
+def test_an_iterator_of_somebodys_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes its indices past our hook: the script runs, its losses have no index."""
+    model = nn.Linear(6, 4)
+    with watched() as kept:
+        monkeypatch.setattr(
+            instrument._SingleProcessDataLoaderIter, "_next_index",
+            lambda iterator: next(iterator._sampler_iter), raising=False,
+        )  # fmt: skip
+        for x, y in DataLoader(dataset("class", 16), 8):
+            F.cross_entropy(model(x), y).backward()
+        monkeypatch.undo()
+    assert {(row.certificate, row.identity) for row in kept.rows()} == {("exact", "none")}
 
 
 def test_streams_have_losses_without_an_index() -> None:
