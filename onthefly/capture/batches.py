@@ -168,7 +168,7 @@ class RecentBatches:
 
 def _tie(batch: Batch, rows: int, proven: bool, doubt: str) -> Tie:
     loader, epoch, drawn, _ = batch
-    if type(drawn) is not list or None in drawn:  # a stream's indices are all None
+    if type(drawn) is not list or not drawn or drawn[0] is None:  # a stream's indices are all None
         return Tie(loader, epoch, None, NOT_INTEGERS)
     if len(drawn) != rows:
         raise Unreadable(f"the loss has {rows} rows for a batch of {len(drawn)}: they are not samples")

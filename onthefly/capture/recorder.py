@@ -10,7 +10,6 @@ import math
 import struct
 import weakref
 from collections import deque
-from contextlib import nullcontext
 from threading import get_ident
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -116,9 +115,7 @@ class Recorder:
         self._hooked = True
         self._direct.clear()
 
-    def observe(  # noqa: C901 - flat on purpose
-        self, tensors: Any, grad_tensors: Any = None, *rest: Any, **named: Any
-    ) -> None:
+    def observe(self, tensors: Any, grad_tensors: Any = None, *rest: Any, **named: Any) -> None:
         """A backward call is about to run.
 
         Written flat: what runs once a step meets cold caches (docs/cost.md).
@@ -172,11 +169,7 @@ class Recorder:
             self._add_unread(start, tensors, reason_of(error))
         finally:
             set_grad_enabled(enabled)
-        self.backwards += 1
-        # Where no optimizer steps (hand-written SGD), nothing else sends.
-        if len(self._calls) > MAX_CALLS or start - self._sent >= 2 * SEND_NS or self._rows > MAX_ROWS:
-            self.work_off()
-        self._meter.ours_ns += perf_counter_ns() - start
+        self._observed(start)
 
     def stepped(self, optimizer: Optimizer) -> None:
         """An outermost optimizer step ended. Steps of the first optimizer that stepped are the ones that count."""
@@ -228,17 +221,26 @@ class Recorder:
         elif gradients is not None and gradients not in ((None,), [None]):
             why = "a gradient was passed to backward, so the loss is not the number that was propagated"
         if intercepted():
-            root, why = None, "a dispatch mode was active (fake tensors, or a counter of operations)"
-        with undisturbed() if not intercepted() else nullcontext():
+            self._add_unread(start, None, "a dispatch mode was active (fake tensors, or a counter of operations)")
+            self._observed(start)
+            return
+        with undisturbed():
             if why:
                 self._add_unread(start, root, why)
-                self.backwards += 1
-            else:
-                self._calm = True
-                try:
-                    self.observe(root)
-                finally:
-                    self._calm = False
+                self._observed(start)
+                return
+            self._calm = True
+            try:
+                self.observe(root)
+            finally:
+                self._calm = False
+
+    def _observed(self, start: int) -> None:
+        """A backward call is recorded: count it, and send what waits where no optimizer steps (hand-written SGD)."""
+        self.backwards += 1
+        if len(self._calls) > MAX_CALLS or start - self._sent >= 2 * SEND_NS or self._rows > MAX_ROWS:
+            self.work_off()
+        self._meter.ours_ns += perf_counter_ns() - start
 
     def _counts(self, optimizer: Optimizer) -> bool:
         """Whether this optimizer's steps count, when it is not known to be the one: the first, or its successor."""

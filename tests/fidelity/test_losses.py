@@ -17,6 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, Te
 
 from onthefly.capture import certificate, group
 from onthefly.instruments import data as instrument
+from onthefly.protocol import Records
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -369,6 +370,16 @@ def test_numbers_that_come_later_make_the_same_records() -> None:
     assert list(read.certificate) == [0, 0]
     assert list(read.valid) == list(array("i", [1, 1, 0, 1, 1, 1]).tobytes())
     assert (list(unread.certificate), unread.reasons) == ([2], ["why"])
+
+
+def test_calls_that_are_not_read_do_not_pile_up() -> None:
+    """No optimizer steps, and each call is of two tensors: sent all the same while the script runs."""
+    weight = torch.ones(2, requires_grad=True)
+    with watched() as kept:
+        for _ in range(300):
+            torch.autograd.backward([weight.sum(), weight.mean()])
+        assert any(isinstance(message, Records) for message in kept.messages)
+    assert len(kept.rows()) == 300
 
 
 REFUSALS: dict[str, tuple[Callable[[Any, Any], torch.Tensor], str]] = {
