@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.overrides import has_torch_function
 
 from onthefly.capture.batches import NOT_INTEGERS, LoaderRecord, RecentBatches
 from onthefly.capture.group import Call, Group, groups
@@ -49,6 +50,9 @@ MAX_CALLS, MAX_ROWS = 128, 65536
 
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 graph_task, grad_enabled, set_grad_enabled = _c._current_graph_task_id, torch.is_grad_enabled, _c._set_grad_enabled
+
+REDISPATCHES = "has_torch_function" in torch.autograd.backward.__code__.co_names
+"""``backward`` hands itself to modes and tensor subclasses of the script, and comes by again from there."""
 
 
 class Recorder:
@@ -210,6 +214,9 @@ class Recorder:
 
     def _observe_closely(self, start: int, tensors: Any, gradients: Any) -> None:
         """A call that is not plainly one number in a quiet place."""
+        given: Any = tensors if isinstance(tensors, (tuple, list)) else (tensors,)
+        if REDISPATCHES and has_torch_function(given):
+            return
         if isinstance(tensors, (tuple, list)) and len(tensors) == 1:  # pyright: ignore[reportUnknownArgumentType]
             tensors = tensors[0]  # pyright: ignore[reportUnknownVariableType]
         root = tensors if isinstance(tensors, Tensor) and tensors.numel() == 1 else None

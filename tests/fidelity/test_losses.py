@@ -228,15 +228,20 @@ def test_nobody_sees_our_operators() -> None:
             labels = y.as_subclass(Labels)
             F.cross_entropy(model(x), labels).backward()
             (F.cross_entropy(model(x), labels) / 2).backward()
+            with torch._C.DisableTorchFunctionSubclass():
+                plain_loss = F.cross_entropy(model(x), labels)
+            plain_loss.backward()
+            torch.autograd.backward(F.cross_entropy(model(x), labels))
             with mode:
                 F.cross_entropy(model(x), y).backward()
+                torch.autograd.backward(F.cross_entropy(model(x), y))
         return Labels.seen, mode.seen
 
     plain = run()
     with watched() as kept:
         assert run() == plain
     rows = kept.rows()
-    assert len(rows) == 12
+    assert len(rows) == 24
     assert {row.certificate for row in rows} == {"exact"}
 
 
