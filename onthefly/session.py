@@ -206,6 +206,7 @@ def _hello(session: str, settings: Settings) -> Hello:
         session=session,
         rank=settings.rank,
         pid=os.getpid(),
+        process="" if settings.world_size == 1 else f"rank {settings.rank}",
         node=platform.node(),
         argv=list(sys.argv) if hasattr(sys, "argv") else [],
         cwd=os.getcwd(),

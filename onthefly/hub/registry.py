@@ -55,7 +55,8 @@ class LiveSession:
         """An agent connected (again)."""
         rank = self._rank(hello.rank, hello.pid)
         if rank is None:
-            self.info.ranks.append(Rank(rank=hello.rank, pid=hello.pid, node=hello.node, connected=True, step=0))
+            self.info.ranks.append(Rank(rank=hello.rank, pid=hello.pid, node=hello.node, name=hello.process,
+                                        state="starting", connected=True, trains=False, step=0))  # fmt: skip
         else:
             rank.connected = True
         self.info.world_size = max(self.info.world_size, hello.world_size)

@@ -18,6 +18,7 @@ from onthefly.protocol.agent import (
     Denied,
     Hello,
     HubMessage,
+    Logged,
     Metrics,
     Noticed,
     Records,
@@ -36,6 +37,9 @@ from onthefly.protocol.client import (
     Fault,
     Histogram,
     HubEvent,
+    HubStatus,
+    LogEntry,
+    Logs,
     Lost,
     Notice,
     Number,
@@ -71,6 +75,7 @@ from onthefly.protocol.words import (
     Phase,
     State,
     Status,
+    Stream,
 )
 
 __all__ = [
@@ -108,7 +113,11 @@ __all__ = [
     "HubEvent",
     "HubFile",
     "HubMessage",
+    "HubStatus",
     "Identity",
+    "LogEntry",
+    "Logged",
+    "Logs",
     "Lost",
     "Metrics",
     "Notice",
@@ -130,6 +139,7 @@ __all__ = [
     "State",
     "StateChanged",
     "Status",
+    "Stream",
     "Subscribe",
     "Welcome",
 ]

@@ -6,7 +6,7 @@ from typing import Any, Union  # msgspec evaluates these, on Python 3.9 too
 
 import msgspec
 
-from onthefly.protocol.words import Answer, State
+from onthefly.protocol.words import Answer, State, Stream
 
 # Agent to hub.
 
@@ -17,7 +17,10 @@ class Hello(msgspec.Struct, kw_only=True):
     protocol: int
     session: str
     rank: int
+    """As torchrun numbers it; -1 for another process that trains (a child), which the hub numbers."""
     pid: int
+    process: str
+    """What the process is called: ``rank 1``, ``SpawnProcess-2``; empty for the script itself."""
     node: str
     argv: list[str]
     cwd: str
@@ -110,16 +113,25 @@ class Noticed(msgspec.Struct, kw_only=True):
     time: float
 
 
+class Logged(msgspec.Struct, kw_only=True):
+    """What the script wrote, in whole lines where it wrote lines; a progress bar comes as it was drawn."""
+
+    stream: Stream
+    time: float
+    """When the last of it was written."""
+    text: str
+
+
 class Answered(msgspec.Struct, kw_only=True):
     """The agent's answer to a command."""
 
     answer: Answer
 
 
-AgentMessage = Union[Hello, Records, Metrics, StateChanged, Noticed, Answered]
+AgentMessage = Union[Hello, Records, Metrics, StateChanged, Noticed, Logged, Answered]
 AGENT_KINDS = {
     "hello": Hello, "records": Records, "metrics": Metrics, "state": StateChanged, "notice": Noticed,
-    "answered": Answered,
+    "logged": Logged, "answered": Answered,
 }  # fmt: skip
 """The ``kind`` of a frame, and what its payload is."""
 

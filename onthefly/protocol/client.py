@@ -6,7 +6,7 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 
 import msgspec
 
-from onthefly.protocol.words import Answer, Phase, State
+from onthefly.protocol.words import Answer, Phase, State, Stream
 
 
 class Fault(msgspec.Struct, kw_only=True):
@@ -38,7 +38,12 @@ class Rank(msgspec.Struct, kw_only=True):
     rank: int
     pid: int
     node: str
+    name: str
+    """``rank 1``, ``SpawnProcess-2``; empty for the script itself."""
+    state: State
     connected: bool
+    trains: bool
+    """It has recorded steps or backward calls; a launcher (torchrun) has none."""
     step: int
 
 
@@ -77,6 +82,13 @@ class Session(msgspec.Struct, kw_only=True):
     ranks: list[Rank]
     notices: list[Notice]
     versions: dict[str, str]
+    metrics: list[str] = []
+    """Names of the metrics that have values, in the order in which they came; ``loss`` is always there."""
+    logs: int = 0
+    """Entries of the log saved."""
+    unsaved_since: Optional[float] = None
+    """Since when arriving records could not be saved (they wait in memory); None: all is saved."""
+    unsaved_reason: str = ""
 
 
 class Sessions(msgspec.Struct, kw_only=True):
@@ -157,6 +169,55 @@ class Histogram(msgspec.Struct, kw_only=True):
     """Samples by identity."""
     lost: list[Lost]
     """Backward calls of this epoch without samples."""
+
+
+class LogEntry(msgspec.Struct, kw_only=True):
+    """Something that the script wrote: one or more lines, or a state of a progress bar."""
+
+    row: int
+    time: float
+    rank: int
+    stream: Stream
+    text: str
+    """As it was written, ends of lines and carriage returns included."""
+
+
+class Logs(msgspec.Struct, kw_only=True):
+    """``GET .../logs?after&before&limit&search``: entries in the order of writing.
+
+    Without ``after`` and ``before`` the newest; ``after`` (a cursor) what came since; ``before`` (a row) what stands
+    before it. With ``search``, only entries that contain the text (letter case ignored).
+    """
+
+    session: str
+    entries: list[LogEntry]
+    cursor: str
+    """Hand it back as ``after``."""
+    earlier: bool
+    """There are entries before the first of these."""
+
+
+class HubStatus(msgspec.Struct, kw_only=True):
+    """``GET /api/v1/hub``: the hub itself, and what watching costs this machine outside of the script."""
+
+    version: str
+    protocol: int
+    python: str
+    duckdb: str
+    pid: int
+    node: str
+    port: int
+    started: float
+    cpu: float
+    """Percent of one core, over the last seconds."""
+    rss: float
+    """Resident memory, MB."""
+    clients: int
+    agents: int
+    sessions: int
+    data_dir: str
+    free: float
+    """Free space where the records are kept, MB."""
 
 
 class CommandRequest(msgspec.Struct, kw_only=True):
@@ -258,6 +319,7 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Answer, CommandRequest, ErrorAnswer, Histogram, Runs, Series, Sessions, ClientMessage, HubEvent, ColumnsHeader,
+    Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, Runs, Series, Sessions, ClientMessage, HubEvent,
+    ColumnsHeader,
 )  # fmt: skip
 """What the dashboard's types are generated from."""

@@ -37,6 +37,8 @@ Phase = Literal["train", "valid", "test", "scan"]
 PHASES = ("train", "valid", "test", "scan")
 """By code, as in :class:`Records`."""
 
+Stream = Literal["stdout", "stderr"]
+
 Status = Literal["accepted", "applied", "refused", "failed", "busy"]
 Durability = Literal["accepted", "saved", "durable"]
 

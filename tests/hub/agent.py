@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def hello(session: str = "abcdefgh", **changes: Any) -> Hello:
     """A first frame."""
     given: dict[str, Any] = {
-        "protocol": PROTOCOL, "session": session, "rank": 0, "pid": os.getpid(), "node": platform.node(), "argv": [],
+        "protocol": PROTOCOL, "session": session, "rank": 0, "pid": os.getpid(), "process": "", "node": platform.node(),
+        "argv": [],
         "cwd": "/", "script": "s.py", "name": "s.py", "project": "", "run": "baseline", "world_size": 1,
         "started": time.time(), "versions": {},
     }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from onthefly.protocol import CLIENT_TYPES
+from onthefly.protocol import CLIENT_TYPES, ClientMessage, HubEvent
 
 TARGET = Path(__file__).resolve().parents[1] / "src" / "protocol.ts"
 HEAD = "// Generated from onthefly/protocol.py by `make types`. Do not edit.\n"
@@ -47,8 +47,8 @@ def generate() -> str:
     """The whole file."""
     roots, components = msgspec.json.schema_components(CLIENT_TYPES)
     parts = [interface(name, schema) for name, schema in sorted(components.items())]
-    for union, prefix in (("ClientMessage", 7), ("HubEvent", 8)):
-        parts.append(f"export type {union} = {expression({'anyOf': roots[prefix]['anyOf']})};\n")
+    for name, union in (("ClientMessage", ClientMessage), ("HubEvent", HubEvent)):
+        parts.append(f"export type {name} = {expression({'anyOf': roots[CLIENT_TYPES.index(union)]['anyOf']})};\n")
     return HEAD + "\n" + "\n".join(parts)
 
 

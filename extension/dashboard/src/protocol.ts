@@ -80,6 +80,42 @@ export interface Histogram {
   lost: Lost[];
 }
 
+/** ``GET /api/v1/hub``: the hub itself, and what watching costs this machine outside of the script. */
+export interface HubStatus {
+  version: string;
+  protocol: number;
+  python: string;
+  duckdb: string;
+  pid: number;
+  node: string;
+  port: number;
+  started: number;
+  cpu: number;
+  rss: number;
+  clients: number;
+  agents: number;
+  sessions: number;
+  data_dir: string;
+  free: number;
+}
+
+/** Something that the script wrote: one or more lines, or a state of a progress bar. */
+export interface LogEntry {
+  row: number;
+  time: number;
+  rank: number;
+  stream: "stderr" | "stdout";
+  text: string;
+}
+
+/** ``GET .../logs?after&before&limit&search``: entries in the order of writing. Without ``after`` and ``before`` the newest; ``after`` (a cursor) what came since; ``before`` (a row) what stands before it. With ``search``, only entries that contain the text (letter case ignored). */
+export interface Logs {
+  session: string;
+  entries: LogEntry[];
+  cursor: string;
+  earlier: boolean;
+}
+
 /** Backward calls whose samples were not captured, by reason. */
 export interface Lost {
   reason: string;
@@ -109,7 +145,10 @@ export interface Rank {
   rank: number;
   pid: number;
   node: string;
+  name: string;
+  state: "crashed" | "ended" | "imported" | "lost" | "paused" | "pausing" | "running" | "starting" | "stopped";
   connected: boolean;
+  trains: boolean;
   step: number;
 }
 
@@ -180,6 +219,10 @@ export interface Session {
   ranks: Rank[];
   notices: Notice[];
   versions: Record<string, string>;
+  metrics?: string[];
+  logs?: number;
+  unsaved_since?: number | null;
+  unsaved_reason?: string;
 }
 
 /** A session is new or changed; sent for every session, at most some ten times a second each. */

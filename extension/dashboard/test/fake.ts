@@ -30,7 +30,8 @@ export function session(changes: Partial<Session> = {}): Session {
   return {
     id: "k3f9q2ma", name: "digits.py", project: "", script: "digits.py", argv: [], cwd: "/", run: "baseline", state: "running",
     since: 0, by: "", reason: "", started: 0, ended: null, step: 12, epoch: 1, backwards: 12, samples: 384, loss: 0.5,
-    step_ms: 2, onthefly_us: 20, world_size: 1, ranks: [], notices: [], versions: {}, ...changes,
+    step_ms: 2, onthefly_us: 20, world_size: 1, ranks: [], notices: [], versions: {}, metrics: ["loss", "lr"], logs: 0,
+    unsaved_since: null, unsaved_reason: "", ...changes,
   };
 }
 
