@@ -72,6 +72,12 @@ class UnsafeFolder(HubUnavailable):
     code = "unsafe_folder"
 
 
+class StoreUnavailable(OnTheFlyError):
+    """The records of a session cannot be read or written now: disk, permissions, or another process holds them."""
+
+    code = "store_unavailable"
+
+
 class Refused(OnTheFlyError):
     """A command that was understood and cannot be done now; the message says why."""
 

@@ -26,6 +26,8 @@ ONLY_IN = {
     "aiohttp": {"hub"},
     "duckdb": {"hub"},
     "numpy": {"hub"},
+    "psutil": {"hub"},
+    "pynvml": {"hub"},
     "pyarrow": {"hub"},
     "msgspec": {"protocol", "link", "hub"},
 }

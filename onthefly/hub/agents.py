@@ -1,15 +1,14 @@
-"""The agents' port: proof, frames in, acknowledgements and commands out; and the spools that agents left behind."""
+"""The agents' port: proof, frames in, acknowledgements and commands out."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import platform
 from typing import TYPE_CHECKING, Any, Optional
 
+from onthefly.errors import OnTheFlyError
 from onthefly.hub.keeper import Frame
 from onthefly.hub.store import Source
-from onthefly.link.discovery import alive
 from onthefly.link.frames import LENGTH, FrameError, decode, encode
 from onthefly.link.proof import MAGIC, NONCE_BYTES, PROOF_BYTES, nonce, prove, same
 from onthefly.protocol import (
@@ -30,9 +29,7 @@ from onthefly.protocol import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from onthefly.hub.folder import DataFolder
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
 
@@ -87,25 +84,34 @@ class AgentServer:
             raise FrameError("it does not know the token")
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seq, hello = decode(await _body(reader), AGENT_KINDS)
+        (seq, hello), _ = await _frame(reader)
         if seq != 0 or not isinstance(hello, Hello):
             raise FrameError("it does not begin with a hello")
-        denial = _denial(hello)
-        if denial:
-            writer.write(encode(0, Denied(reason=denial)))
-            raise FrameError(denial)
+        refusal = denial(hello)
+        if refusal:
+            writer.write(encode(0, Denied(reason=refusal)))
+            raise FrameError(refusal)
         live = self._registry.open(hello)
-        store = await self._keeper.store(live)
-        saved = store.saved(hello.rank, hello.pid)
+        rank = live.number(hello)
+        self._keeper.forget(live.info.id, rank, hello.pid)
+        saved = await self._saved(live, rank, hello.pid)
         writer.write(encode(0, Welcome(url=self._url(), saved=saved)))
         live.joined(hello, lambda command: _send(writer, command))
         try:
-            await self._frames(reader, writer, live, hello, saved)
+            await self._frames(reader, writer, live, Source(rank, hello.pid, saved))
         finally:
             live.left(hello)
 
+    async def _saved(self, live: LiveSession, rank: int, pid: int) -> int:
+        """What is committed of that agent; 0 while the store cannot be opened: it leaves out what it has."""
+        try:
+            return (await self._keeper.store(live)).saved(rank, pid)
+        except OnTheFlyError as error:
+            log.error("%s", error)
+            return 0
+
     async def _frames(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, live: LiveSession, hello: Hello, saved: int
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, live: LiveSession, agent: Source
     ) -> None:
         def acknowledge(seq: int) -> None:
             _send(writer, Ack(seq=seq))
@@ -114,33 +120,35 @@ class AgentServer:
             _send(writer, Denied(reason=reason))
             writer.close()
 
+        rank, pid, newest = agent
         while True:
-            seq, message = decode(await _body(reader), AGENT_KINDS)
-            if seq <= saved:
-                acknowledge(saved)
+            await self._keeper.room()
+            (seq, message), size = await _frame(reader)
+            if seq <= newest:
                 continue  # sent again after a connection broke
-            saved = seq
-            _apply(live, hello.rank, message)
-            frame = Frame(Source(hello.rank, hello.pid, seq), message, acknowledge, fail)
+            newest = seq
+            apply(live, rank, pid, message)
+            frame = Frame(Source(rank, pid, seq), message, size, acknowledge, fail)
             self._keeper.take(live.info.id, frame, urgent=isinstance(message, (StateChanged, Answered)))
 
 
-def _apply(live: LiveSession, rank: int, message: Any) -> None:
+def apply(live: LiveSession, rank: int, pid: int, message: Any) -> None:
     """What is no record takes effect at once."""
     if isinstance(message, StateChanged):
-        live.entered(message)
+        live.entered(rank, pid, message)
     elif isinstance(message, Answered):
         live.answered(message.answer)
     elif isinstance(message, Noticed):
         live.noticed(rank, message)
 
 
-def _denial(hello: Hello) -> str:
+def denial(hello: Hello) -> str:
+    """Why this agent is not served; empty if it is."""
     if hello.protocol != PROTOCOL:
         return f"protocol {hello.protocol} is not spoken here (this hub speaks {PROTOCOL})"
     if not SESSION_PATTERN.fullmatch(hello.session) or not RUN_PATTERN.fullmatch(hello.run):
         return "a session id or a name of a run that is none"
-    if not 0 <= hello.rank < 1 << 15 or hello.pid < 1:
+    if not -1 <= hello.rank < 1 << 15 or not 1 <= hello.pid < 1 << 53:
         return "a rank or a pid out of range"
     return ""
 
@@ -150,72 +158,9 @@ def _send(writer: asyncio.StreamWriter, message: Ack | Command | Denied) -> None
         writer.write(encode(0, message))
 
 
-async def _body(reader: asyncio.StreamReader) -> bytes:
+async def _frame(reader: asyncio.StreamReader) -> tuple[tuple[int, Any], int]:
+    """The next frame, decoded, and its size."""
     (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
     if length > MAX_FRAME:
         raise FrameError(f"a frame of {length} bytes is over the limit of {MAX_FRAME}")
-    return await reader.readexactly(length)
-
-
-class SpoolReader:
-    """Takes in what agents wrote to disk because no hub was there, once their process is gone."""
-
-    def __init__(self, registry: Registry, keeper: Keeper, folder: DataFolder) -> None:
-        self._registry = registry
-        self._keeper = keeper
-        self._folder = folder
-        self._under_way: set[Path] = set()
-
-    async def sweep(self) -> None:
-        """Look through all sessions' spools once."""
-        for path in self._folder.spools():
-            if path not in self._under_way:
-                await self._take(path)
-
-    async def _take(self, path: Path) -> None:
-        frames = _spooled(path)
-        hello = frames[0][1] if frames else None
-        if not isinstance(hello, Hello) or _denial(hello) or hello.session != path.parent.parent.name:
-            log.warning("%s is no spool of ours: set aside", path)
-            self._folder.set_aside(path)
-            return
-        if hello.node == platform.node() and alive(hello.pid):
-            return  # its agent sends it when it finds us
-        live = self._registry.open(hello)
-        saved = (await self._keeper.store(live)).saved(hello.rank, hello.pid)
-        fresh = [(seq, message) for seq, message in frames[1:] if seq > saved]
-        if not fresh:
-            self._folder.discard(path)
-            return
-        self._under_way.add(path)
-        last = fresh[-1][0]
-
-        def acknowledge(seq: int) -> None:
-            if seq >= last:
-                self._folder.discard(path)
-                self._under_way.discard(path)
-
-        for seq, message in fresh:
-            _apply(live, hello.rank, message)
-            self._keeper.take(live.info.id, Frame(Source(hello.rank, hello.pid, seq), message, acknowledge, log.error),
-                              urgent=seq == last)  # fmt: skip
-
-
-def _spooled(path: Path) -> list[tuple[int, Any]]:
-    """The frames of a spool; a torn last one is left out."""
-    data = path.read_bytes()
-    frames: list[tuple[int, Any]] = []
-    place = 0
-    while place + LENGTH.size <= len(data):
-        (length,) = LENGTH.unpack_from(data, place)
-        end = place + LENGTH.size + length
-        if length > MAX_FRAME or end > len(data):
-            log.warning("%s ends in a torn frame", path)
-            break
-        try:
-            frames.append(decode(data[place + LENGTH.size : end], AGENT_KINDS))
-        except FrameError as error:
-            log.warning("%s: %s", path, error)
-            break
-        place = end
-    return frames
+    return decode(await reader.readexactly(length), AGENT_KINDS), length

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import UsageError
-from onthefly.hub import queries, tables
+from onthefly.hub import logs, queries, tables
 from onthefly.link.proof import PROOF_HEADER, prove
 from onthefly.protocol import PHASES, RUN_PATTERN, CommandRequest, Series, Sessions
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
+    from onthefly.protocol import HubStatus
 
 STATIC = Path(__file__).parent / "static"
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -30,8 +31,12 @@ DEFAULT_BINS = 48
 class Api:
     """The handlers; they look things up and never change a session themselves."""
 
-    def __init__(self, token: str, registry: Registry, keeper: Keeper) -> None:
+    def __init__(
+        self, token: str, registry: Registry, keeper: Keeper, status: Callable[[], Awaitable[HubStatus]]
+    ) -> None:
+        """``status()`` describes the hub."""
         self._token = token
+        self._status = status
         self._registry = registry
         self._keeper = keeper
         # Read once, by name: a request's path is looked up, never opened.
@@ -53,6 +58,8 @@ class Api:
             ("GET", base + "/{id}/backwards", "backwards", self.backwards),
             ("GET", base + "/{id}/samples", "samples", self.samples),
             ("GET", base + "/{id}/histogram", "histogram", self.histogram),
+            ("GET", base + "/{id}/logs", "logs", self.logs),
+            ("GET", "/api/v1/hub", "hub", self.hub),
             ("POST", base + "/{id}/commands", "command", self.command),
             ("GET", base + "/{id}/commands/{n}", "answer", self.answer),
         ]
@@ -149,6 +156,21 @@ class Api:
         return _json(await self._keeper.read(
             live, lambda cursor: queries.histogram(cursor, live.info.id, run, phase, epoch, bins)
         ))  # fmt: skip
+
+    async def logs(self, request: web.Request) -> web.Response:
+        """A page of what the script wrote."""
+        live = self._find(request)
+        after, before = (
+            _whole(request, name, 0, 1 << 53, 0) if name in request.query else None for name in ("after", "before")
+        )
+        limit, search = _whole(request, "limit", 1, logs.MAX_ENTRIES, 500), request.query.get("search", "")
+        return _json(await self._keeper.read(live, lambda cursor: logs.page(
+            cursor, live.info.id, after=after, before=before, limit=limit, search=search
+        )))  # fmt: skip
+
+    async def hub(self, request: web.Request) -> web.Response:
+        """The hub itself."""
+        return _json(await self._status())
 
     async def command(self, request: web.Request) -> web.Response:
         """Hand a command to the script, and wait a little for its answer."""

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Optional
 
 import msgspec
 
-from onthefly.link.discovery import alive
-from onthefly.protocol import LIVE_STATES, SESSION_PATTERN, Session
+from onthefly.protocol import SESSION_PATTERN, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 log = logging.getLogger("onthefly.hub")
-
-STORE_NAME = "store.duckdb"
 
 
 class SessionFile(msgspec.Struct, kw_only=True):
@@ -58,7 +55,7 @@ class DataFolder:
             log.warning("session %s: session.json is not written: %s", session.id, error)
 
     def read_all(self) -> Iterator[Session]:
-        """The sessions of earlier hubs; one that seems to run but whose processes are gone is called crashed."""
+        """The sessions of earlier hubs."""
         for folder in self.sessions.iterdir():
             found = self._read(folder / "session.json")
             if found is not None and found.id == folder.name:
@@ -75,12 +72,6 @@ class DataFolder:
         session = content.session
         for rank in session.ranks:
             rank.connected = False
-        if (
-            session.state in LIVE_STATES
-            and content.node == platform.node()
-            and not any(alive(rank.pid) for rank in session.ranks)
-        ):
-            session.state, session.reason = "crashed", "the process is gone"
         return session
 
     def spools(self) -> list[Path]:

@@ -1,7 +1,9 @@
-"""Keeps the records: takes frames from agents, commits them in batches, and tells who is to know after that.
+"""The way into the stores: takes frames from agents, commits them in batches, and tells who is to know after that.
 
 One thread writes all stores, a few read. A batch is what arrived within :data:`BATCH_SECONDS`; nothing is acknowledged
-or shown before its transaction is committed.
+or shown before its transaction is committed. What cannot be committed (a full disk, a store that another process holds)
+waits here, at most :data:`MAX_WAITING` bytes of it, and is tried again; beyond that agents are not read from, and keep
+their frames themselves.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 import duckdb
 
+from onthefly.errors import OnTheFlyError, Refused, StoreUnavailable
 from onthefly.hub.columns import BadColumns
-from onthefly.hub.folder import STORE_NAME
-from onthefly.hub.store import Source, Store
+from onthefly.hub.store import STORE_NAME, Source, Store
+from onthefly.protocol import Noticed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +34,18 @@ BATCH_SECONDS = 0.05
 SAVE_SECONDS = 1.0
 """How often the counts in ``session.json`` are brought up to date."""
 
+MAX_WAITING = 64 * 1024 * 1024
+"""Bytes of frames that may wait for a store that takes none."""
+
+FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
+"""Seconds until a store that took nothing is tried again: doubled each time."""
+
+SLOW_SECONDS = 5.0
+"""After so long without an answer from the disk, the user is told that nothing is saved."""
+
+MALFORMED = (BadColumns, duckdb.DataError)
+"""What is wrong with a frame, not with the store."""
+
 T = TypeVar("T")
 
 
@@ -39,8 +54,19 @@ class Frame(NamedTuple):
 
     source: Source
     message: Any
+    size: int
+    """Bytes, as it came."""
     acknowledge: Callable[[int], None]
     fail: Callable[[str], None]
+
+
+class Queue:
+    """What waits for one store."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.retry_at = 0.0
+        self.retry_after = FIRST_RETRY
 
 
 class Keeper:
@@ -51,7 +77,10 @@ class Keeper:
         self._folder = folder
         self._writer = ThreadPoolExecutor(1, "onthefly-store")
         self._readers = ThreadPoolExecutor(2, "onthefly-query")
-        self._waiting: dict[str, list[Frame]] = {}
+        self._queues: dict[str, Queue] = {}
+        self._bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
         self._arrived = asyncio.Event()
         self._urgent = asyncio.Event()
         self._unsaved: set[str] = set()
@@ -71,15 +100,39 @@ class Keeper:
 
     def take(self, session: str, frame: Frame, *, urgent: bool) -> None:
         """A frame arrived; ``urgent`` ones do not wait for more."""
-        self._waiting.setdefault(session, []).append(frame)
+        self._queues.setdefault(session, Queue()).frames.append(frame)
+        self._count(frame.size)
         self._arrived.set()
         if urgent:
             self._urgent.set()
 
+    async def room(self) -> None:
+        """Wait until there is room for another frame."""
+        await self._room.wait()
+
+    def forget(self, session: str, rank: int, pid: int) -> None:
+        """That agent connected anew and sends again what is not acknowledged: let go of what waits of it."""
+        queue = self._queues.get(session)
+        if queue is not None:
+            gone = [frame for frame in queue.frames if frame.source[:2] == (rank, pid)]
+            queue.frames = [frame for frame in queue.frames if frame.source[:2] != (rank, pid)]
+            self._count(-sum(frame.size for frame in gone))
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        (self._room.set if self._bytes < MAX_WAITING else self._room.clear)()
+
     async def store(self, live: LiveSession) -> Store:
-        """The store of a session, opened when it is first needed."""
+        """The store of a session, opened when it is first needed; :class:`StoreUnavailable` if it cannot be."""
         if live.store is None:
-            live.store = await self._in(self._writer, lambda: self._open(live))
+            try:
+                store = await self._in(self._writer, lambda: self._open(live))
+            except (duckdb.Error, OSError) as error:
+                raise StoreUnavailable(f"the records of session {live.info.id} cannot be opened: {error}") from error
+            if store.set_aside is not None:
+                text = f"the records of this session were damaged; they are kept as {store.set_aside}"
+                live.noticed(0, Noticed(text=text, remedy="what came after is here", time=time.time()))
+            return store
         return live.store
 
     def _open(self, live: LiveSession) -> Store:
@@ -95,7 +148,10 @@ class Keeper:
             with store.reading() as cursor:
                 return query(cursor)
 
-        return await self._in(self._readers, run)
+        try:
+            return await self._in(self._readers, run)
+        except duckdb.Error as error:
+            raise StoreUnavailable(f"the records of session {live.info.id} cannot be read: {error}") from error
 
     async def _in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, function)
@@ -107,41 +163,74 @@ class Keeper:
                 await asyncio.wait([asyncio.ensure_future(self._urgent.wait())], timeout=BATCH_SECONDS)
             self._arrived.clear()
             self._urgent.clear()
-            waiting, self._waiting = self._waiting, {}
-            for session, frames in waiting.items():
-                live = self._registry.sessions.get(session)
-                if live is not None:
-                    await self._commit(live, frames)
+            await self._commit_all(time.monotonic())
 
-    async def _commit(self, live: LiveSession, frames: list[Frame]) -> None:
+    async def _commit_all(self, now: float) -> None:
+        """One round over all sessions whose time has come."""
+        for session, queue in list(self._queues.items()):
+            live = self._registry.sessions.get(session)
+            if live is None:
+                self._count(-sum(frame.size for frame in queue.frames))
+                del self._queues[session]
+            elif queue.frames and now >= queue.retry_at:
+                frames, queue.frames = queue.frames, []
+                await self._commit(live, queue, frames)
+
+    async def _commit(self, live: LiveSession, queue: Queue, frames: list[Frame]) -> bool:
+        """Write these frames, in their order; False if the store took nothing and they wait again."""
         try:
-            store = await self.store(live)
-            written = await self._in(
-                self._writer, lambda: store.write([(frame.source, frame.message) for frame in frames])
-            )
-        except BadColumns as error:
-            await self._without_bad_ones(live, frames, error)
-            return
-        except (duckdb.Error, OSError) as error:
-            log.error("session %s: nothing is saved: %s", live.info.id, error)
-            for frame in frames:
-                frame.fail("the records could not be saved")
-            return
+            written = await self._write(live, frames)
+        except MALFORMED as error:
+            return await self._without_bad_ones(live, queue, frames, error)
+        except (StoreUnavailable, Refused, duckdb.Error, OSError) as error:
+            await self._keep(live, queue, frames, error)
+            return False
+        self._count(-sum(frame.size for frame in frames))
+        queue.retry_at, queue.retry_after = 0.0, FIRST_RETRY
+        live.storing(None)
         live.wrote(written)
         for listener in self._listeners:
             listener(live, written)
         newest = {frame.source[:2]: frame for frame in frames}
         for frame in newest.values():
             frame.acknowledge(frame.source.seq)
+        return True
 
-    async def _without_bad_ones(self, live: LiveSession, frames: list[Frame], error: BadColumns) -> None:
+    async def _write(self, live: LiveSession, frames: list[Frame]) -> Written:
+        store = await self.store(live)
+        writing = asyncio.ensure_future(
+            self._in(self._writer, lambda: store.write([(frame.source, frame.message) for frame in frames]))
+        )
+        done, _ = await asyncio.wait([writing], timeout=SLOW_SECONDS)
+        if not done:
+            live.storing("the disk does not answer")
+        return await writing
+
+    async def _keep(self, live: LiveSession, queue: Queue, frames: list[Frame], error: Exception) -> None:
+        """The store took nothing: keep the frames, say so, and try again later with the store opened anew."""
+        reason = error.message if isinstance(error, OnTheFlyError) else str(error)
+        log.error("session %s: nothing is saved: %s", live.info.id, reason)
+        live.storing(reason.splitlines()[0][:300] if reason else type(error).__name__)
+        queue.frames = frames + queue.frames
+        queue.retry_at = time.monotonic() + queue.retry_after
+        asyncio.get_running_loop().call_later(queue.retry_after, self._arrived.set)
+        queue.retry_after = min(2 * queue.retry_after, LONGEST_RETRY)
+        store, live.store = live.store, None
+        if store is not None:
+            await self._in(self._writer, store.close)
+
+    async def _without_bad_ones(self, live: LiveSession, queue: Queue, frames: list[Frame], error: Exception) -> bool:
         """A malformed frame costs its agent the connection, and the others nothing."""
         if len(frames) == 1:
             log.warning("session %s: a frame is refused: %s", live.info.id, error)
+            self._count(-frames[0].size)
             frames[0].fail(str(error))
-            return
-        for frame in frames:
-            await self._commit(live, [frame])
+            return True
+        for place, frame in enumerate(frames):
+            if not await self._commit(live, queue, [frame]):
+                queue.frames[1:1] = frames[place + 1 :]  # after the one that waits again: the order is the agent's
+                return False
+        return True
 
     async def _save_forever(self) -> None:
         while True:
@@ -161,9 +250,7 @@ class Keeper:
         for task in (self._task, self._saver):
             if task is not None:
                 task.cancel()
-        waiting, self._waiting = self._waiting, {}
-        for session, frames in waiting.items():
-            await self._commit(self._registry.sessions[session], frames)
+        await self._commit_all(float("inf"))
         self.save()
         limit = time.monotonic() + 5
         for live in self._registry.sessions.values():

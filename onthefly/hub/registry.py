@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import platform
 import statistics
 import time
 from collections import OrderedDict, deque
@@ -16,7 +17,19 @@ import msgspec
 
 from onthefly.errors import NoSuchSession, Refused
 from onthefly.link.discovery import alive
-from onthefly.protocol import LIVE_STATES, Answer, Command, CommandRequest, Hello, Notice, Rank, Session, StateChanged
+from onthefly.protocol import (
+    FINAL_STATES,
+    LIVE_STATES,
+    Answer,
+    Command,
+    CommandRequest,
+    Hello,
+    Notice,
+    Rank,
+    Session,
+    State,
+    StateChanged,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +44,9 @@ ANSWER_SECONDS = 2.0
 
 REMEMBERED_ANSWERS = 1000
 NEWEST_STEPS = 100
+
+_REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its connection was lost"}
+"""Of states that no process says of itself."""
 
 
 class LiveSession:
@@ -51,45 +67,80 @@ class LiveSession:
         """Its script runs, as far as known."""
         return self.info.state in LIVE_STATES
 
+    def number(self, hello: Hello) -> int:
+        """The rank of that process in this session; one that is no rank of a job gets the next free number."""
+        known = next((rank for rank in self.info.ranks if (rank.node, rank.pid) == (hello.node, hello.pid)), None)
+        if known is None:
+            number = hello.rank
+            if number < 0:
+                number = 1 + max((rank.rank for rank in self.info.ranks), default=0)
+            known = Rank(rank=number, pid=hello.pid, node=hello.node, name=hello.process, state="starting",
+                         connected=False, trains=False, step=0)  # fmt: skip
+            self.info.ranks.append(known)
+        self.info.world_size = max(self.info.world_size, hello.world_size)
+        return known.rank
+
     def joined(self, hello: Hello, send: Callable[[Command], None]) -> None:
         """An agent connected (again)."""
-        rank = self._rank(hello.rank, hello.pid)
-        if rank is None:
-            self.info.ranks.append(Rank(rank=hello.rank, pid=hello.pid, node=hello.node, name=hello.process,
-                                        state="starting", connected=True, trains=False, step=0))  # fmt: skip
-        else:
-            rank.connected = True
-        self.info.world_size = max(self.info.world_size, hello.world_size)
-        self.senders[hello.rank, hello.pid] = send
-        if self.info.state == "lost":
-            self._enter("running", "", "")
-        self._changed(self)
+        rank = self._process(self.number(hello), hello.pid)
+        rank.connected = True
+        self.senders[rank.rank, rank.pid] = send
+        if rank.state == "lost":
+            rank.state = "running" if rank.trains else "starting"
+        self._settle(time.time())
 
     def left(self, hello: Hello) -> None:
         """An agent's connection ended."""
-        self.senders.pop((hello.rank, hello.pid), None)
-        rank = self._rank(hello.rank, hello.pid)
-        if rank is not None:
-            rank.connected = False
+        rank = self._process(self.number(hello), hello.pid)
+        rank.connected = False
+        self.senders.pop((rank.rank, rank.pid), None)
         self.check_alive()
 
     def check_alive(self) -> None:
-        """A session without agents has crashed if its processes are gone, else it is lost from sight."""
-        if self.senders or not (self.live or self.info.state == "lost"):
-            return
-        if not any(alive(rank.pid) for rank in self.info.ranks):
-            self._enter("crashed", "", "the process is gone")
-            self._refuse_waiting("the script is gone")
-        elif self.info.state != "lost":
-            self._enter("lost", "", "the process runs, but its connection was lost")
+        """A process without a connection has crashed if it is gone from this machine, else it is lost from sight."""
+        changed = False
+        for rank in self.info.ranks:
+            if rank.connected or not (rank.state in LIVE_STATES or rank.state == "lost"):
+                continue
+            gone = rank.node == platform.node() and not alive(rank.pid)
+            state: State = "crashed" if gone else "lost"
+            changed, rank.state = changed or state != rank.state, state
+        if changed:
+            self._settle(time.time())
 
-    def entered(self, message: StateChanged) -> None:
-        """The script said that it is in another state."""
+    def entered(self, number: int, pid: int, message: StateChanged) -> None:
+        """A process said that it is in another state."""
+        rank = self._process(number, pid)
+        rank.state = message.state
+        rank.trains = rank.trains or message.state == "running"
         self.info.step, self.info.epoch = max(self.info.step, message.step), message.epoch
-        self._enter(message.state, message.by, message.reason, message.time)
-        if message.state not in LIVE_STATES:
-            self.info.ended = message.time
-            self._refuse_waiting("the script has ended")
+        self._settle(message.time, message)
+
+    def _settle(self, since: float, message: Optional[StateChanged] = None) -> None:
+        """Bring the state of the session in line with those of its processes."""
+        state = self._overall()
+        said = message is not None and message.state == state
+        if state != self.info.state or said:
+            by, reason = (message.by, message.reason) if message is not None and said else ("", _REASONS.get(state, ""))
+            self._enter(state, by, reason, since)
+            if state in FINAL_STATES:
+                self.info.ended = since
+                self._refuse_waiting("the script has ended" if said else "the script is gone")
+        else:
+            self._changed(self)
+
+    def _overall(self) -> State:
+        """One state for all processes: those that train speak for the session while one of them lives."""
+        ranks = self.info.ranks
+        alive_ones = [rank for rank in ranks if rank.state in LIVE_STATES]
+        training = [rank.state for rank in alive_ones if rank.trains]
+        if training:
+            return next(state for state in ("paused", "pausing", "running", "starting") if state in training)
+        if alive_ones:
+            return "running" if any(rank.trains for rank in ranks) else alive_ones[0].state
+        if any(rank.state == "lost" for rank in ranks):
+            return "lost"
+        return ranks[0].state if ranks else self.info.state  # the script itself came first
 
     def noticed(self, rank: int, message: Noticed) -> None:
         """The script has something to tell the user."""
@@ -97,11 +148,24 @@ class LiveSession:
             self.info.notices.append(Notice(text=message.text, remedy=message.remedy, time=message.time, rank=rank))
         self._changed(self)
 
+    def storing(self, fault: Optional[str]) -> None:
+        """What arrives can be saved (None), or cannot, and why."""
+        info = self.info
+        if fault is None and info.unsaved_since is None:
+            return
+        info.unsaved_since = None if fault is None else (info.unsaved_since or time.time())
+        info.unsaved_reason = fault or ""
+        self._changed(self)
+
     def wrote(self, written: Written) -> None:
         """Records were committed."""
         assert self.store is not None
         info = self.info
         info.backwards, info.samples = self.store.backward_rows, self.store.sample_rows
+        info.logs = self.store.log_rows
+        info.metrics += [name for name in written.metric_names if name not in info.metrics]
+        self._advance(written.backwards, 0)
+        self._advance(written.metrics, 1)
         if written.backwards:
             info.step = max(info.step, int(written.backwards["step"].max()))
             info.epoch = int(written.backwards["epoch"][-1])
@@ -110,6 +174,13 @@ class LiveSession:
             info.loss = float(finite[-1]) if len(finite) else info.loss
         self._measure(written)
         self._changed(self)
+
+    def _advance(self, table: dict[str, Any], ahead: int) -> None:
+        """How far each process has come: ``ahead`` of the newest step in these records."""
+        for rank in self.info.ranks if table else ():
+            steps = table["step"][table["rank"] == rank.rank]
+            if len(steps) and rank.trains:
+                rank.step = max(rank.step, int(steps.max()) + ahead)
 
     def _measure(self, written: Written) -> None:
         if not written.metrics:
@@ -158,7 +229,7 @@ class LiveSession:
             answer = Answer(id=request.id, n=n, status="accepted", step=self.info.step)
             self._waiting[request.id] = asyncio.get_running_loop().create_future()
             command = Command(n=n, id=request.id, name=request.name, args=request.args, by=request.by)
-            for send in self.senders.values():
+            for send in self._recipients():
                 send(command)
         self._answers[request.id] = answer
         while len(self._answers) > REMEMBERED_ANSWERS:
@@ -172,12 +243,18 @@ class LiveSession:
             return Refused(f"unknown command {request.name[:40]!r}", f"{hint}known: {', '.join(COMMANDS)}")
         if not self.live:
             return Refused(f"session {self.info.id} is {self.info.state}: there is no script to {request.name}")
-        if request.name == "pause" and self.info.world_size > 1:
-            return Refused(f"{self.info.world_size} ranks: pausing one alone would kill the job",
-                           "pausing all ranks at one step is not in this version")  # fmt: skip
         if not self.senders:
             return Refused("the script is not connected to this hub right now", "try again in a few seconds")
+        many = max(self.info.world_size, len(self._recipients()))
+        if request.name in ("pause", "stop") and many > 1:
+            return Refused(f"{many} ranks or processes train: a {request.name} of one alone would kill the job",
+                           "acting on all of them at one step is not in this version")  # fmt: skip
         return None
+
+    def _recipients(self) -> list[Callable[[Command], None]]:
+        """Who is sent a command: the processes that train; before one does, all."""
+        training = {(rank.rank, rank.pid) for rank in self.info.ranks if rank.trains}
+        return [send for who, send in self.senders.items() if who in training] or list(self.senders.values())
 
     def _refuse_waiting(self, reason: str) -> None:
         for identifier in list(self._waiting):
@@ -189,8 +266,8 @@ class LiveSession:
         self.info.since = time.time() if since is None else since
         self._changed(self)
 
-    def _rank(self, rank: int, pid: int) -> Optional[Rank]:
-        return next((known for known in self.info.ranks if (known.rank, known.pid) == (rank, pid)), None)
+    def _process(self, rank: int, pid: int) -> Rank:
+        return next(known for known in self.info.ranks if (known.rank, known.pid) == (rank, pid))
 
 
 class Registry:

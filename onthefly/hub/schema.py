@@ -25,6 +25,7 @@ TABLES = {
         "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, time TIMESTAMPTZ, name VARCHAR, "
         "value DOUBLE"
     ),
+    "logs": "rank SMALLINT, pid BIGINT, time TIMESTAMPTZ, stream VARCHAR, text VARCHAR",
     "saved": "rank SMALLINT, pid BIGINT, seq BIGINT, PRIMARY KEY (rank, pid)",
 }
 
@@ -60,5 +61,8 @@ INSERT INTO samples SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch,
 INSERT_METRICS = """
 INSERT INTO metrics_stored SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, make_timestamptz(time),
     $names[name::INTEGER + 1], value FROM columns"""
+
+INSERT_LOGS = """
+INSERT INTO logs SELECT unnest($ranks), unnest($pids), to_timestamp(unnest($times)), unnest($streams), unnest($texts)"""
 
 UPSERT_SAVED = "INSERT INTO saved VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq"

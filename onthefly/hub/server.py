@@ -8,23 +8,27 @@ import logging
 import os
 import platform
 import secrets
+import shutil
 import signal
 import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Optional
 
+import duckdb
 from aiohttp import web
 
-from onthefly.hub.agents import AgentServer, SpoolReader
+from onthefly.hub.agents import AgentServer
 from onthefly.hub.api import Api
 from onthefly.hub.auth import Guardian, add_headers, middleware
 from onthefly.hub.folder import DataFolder
 from onthefly.hub.keeper import Keeper
 from onthefly.hub.registry import Registry
+from onthefly.hub.spool import SpoolReader
+from onthefly.hub.telemetry import MEGABYTE, Telemetry
 from onthefly.hub.websocket import Clients
 from onthefly.link.discovery import hub_file_name, living_hub, publish, read_hub, runtime_folder
-from onthefly.protocol import PROTOCOL, HubFile
+from onthefly.protocol import PROTOCOL, HubFile, HubStatus
 from onthefly.version import __version__
 
 if TYPE_CHECKING:
@@ -53,19 +57,22 @@ class Hub:
         self.registry = Registry(folder)
         self._keeper = Keeper(self.registry, folder)
         self._clients = Clients(self.registry, self._keeper)
+        self._telemetry = Telemetry(self.registry, self._keeper)
         self._agents = AgentServer(self._token, lambda: f"http://{HOST}:{self.port}", self.registry, self._keeper)
         self._spools = SpoolReader(self.registry, self._keeper, folder)
         self.port = 0
+        self._started = time.time()
         self._used = time.monotonic()
         self.app = web.Application(middlewares=[middleware(self._guardian)], client_max_size=MAX_BODY)
         self.app.on_response_prepare.append(add_headers)
         self.app.on_response_prepare.append(self._note_use)
-        Api(self._token, self.registry, self._keeper).add_to(self.app, self._clients.serve)
+        Api(self._token, self.registry, self._keeper, self._status).add_to(self.app, self._clients.serve)
 
     async def serve(self, folder: Path, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set or nobody has needed it for its idle time."""
         self._keeper.start()
         self._clients.start()
+        telemetry = asyncio.ensure_future(self._telemetry.run())
         runner = web.AppRunner(self.app, access_log=None, handle_signals=False)
         await runner.setup()
         listener = _listen(self._settings.port)
@@ -74,7 +81,7 @@ class Hub:
         await web.SockSite(runner, listener).start()
         file = HubFile(
             pid=os.getpid(), node=platform.node(), host=HOST, port=self.port, agent_port=await self._agents.start(HOST),
-            token=self._token, version=__version__, protocol=PROTOCOL, python=sys.executable, started=time.time(),
+            token=self._token, version=__version__, protocol=PROTOCOL, python=sys.executable, started=self._started,
         )  # fmt: skip
         path = publish(folder, file)
         log.info("hub %s serves on port %d (agents %d)", __version__, self.port, file.agent_port)
@@ -82,6 +89,7 @@ class Hub:
             await self._wait(stop)
         finally:
             _unpublish(path, self._settings)
+            telemetry.cancel()
             await self._agents.close()
             await self._clients.close()
             await runner.cleanup()
@@ -99,6 +107,17 @@ class Hub:
             if time.monotonic() - self._used >= self._settings.idle_seconds:
                 log.info("nobody has needed the hub for %.0f s: it ends", self._settings.idle_seconds)
                 return
+
+    async def _status(self) -> HubStatus:
+        """What ``GET /api/v1/hub`` tells."""
+        usage = self._telemetry.hub
+        return HubStatus(
+            version=__version__, protocol=PROTOCOL, python=platform.python_version(), duckdb=duckdb.__version__,
+            pid=os.getpid(), node=platform.node(), port=self.port, started=self._started,
+            cpu=usage.get("cpu", 0.0), rss=usage["rss"], clients=len(self._clients.clients),
+            agents=len(self._agents.connections), sessions=len(self.registry.sessions),
+            data_dir=str(self._settings.data_dir), free=shutil.disk_usage(self._settings.data_dir).free / MEGABYTE,
+        )  # fmt: skip
 
     async def _note_use(self, request: web.Request, response: web.StreamResponse) -> None:
         self._used = time.monotonic()

@@ -6,19 +6,28 @@ Writes come from one thread; reads run on cursors of the same database in other 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
+from onthefly.errors import Refused
 from onthefly.hub import schema
 from onthefly.hub.columns import Words, backward_columns, metric_columns, sample_columns, stacked
-from onthefly.protocol import Metrics, Records
+from onthefly.protocol import Logged, Metrics, Records
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
 
     from onthefly.hub.columns import Array
+
+log = logging.getLogger("onthefly.hub")
+
+STORE_NAME = "store.duckdb" if schema.FORMAT == 1 else f"store-{schema.FORMAT}.duckdb"
+"""The format stands in the name: a hub that knows an older one leaves this file alone."""
 
 
 class Source(NamedTuple):
@@ -39,21 +48,50 @@ class Written(NamedTuple):
     metric_names: list[str]
     runs: list[str]
     samples: int
+    logs: int
 
 
 class Store:
     """The records of one session."""
 
     def __init__(self, path: Path, session: str) -> None:
-        """Open or create the file; ``duckdb.Error`` if it cannot be."""
+        """Open or create the file.
+
+        One that is damaged, or no store, is renamed and a new one begun: what it holds is for a person to look at.
+        Raises ``duckdb.Error`` or OSError if it cannot be opened (disk, permissions, another process that holds it),
+        :class:`~onthefly.errors.Refused` if a newer version wrote it.
+        """
         self._session = session
+        self.set_aside: Path | None = None
+        """Where the damaged store is now that stood here."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        newer = [other.name for other in path.parent.glob("store-*.duckdb") if _format(other.name) > schema.FORMAT]
+        if newer:
+            raise Refused(f"session {session} was recorded by a newer version of OnTheFly ({newer[0]})",
+                          "look at it from the environment that made it, or upgrade this one")  # fmt: skip
+        try:
+            self._open(path)
+        except duckdb.Error as error:
+            if not _damaged(path, error):
+                raise
+            self.set_aside = _rename(path)
+            log.error("session %s: its store is damaged (%s): kept as %s, a new one begins", session, error,
+                      self.set_aside)  # fmt: skip
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
         # Extensions would be fetched from the network: nothing leaves this machine.
         self._database = duckdb.connect(":memory:", config={
             "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "threads": "2",
         })  # fmt: skip
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._database.close)
+            self._attach(path)
+            stack.pop_all()
+
+    def _attach(self, path: Path) -> None:
         quoted = str(path).replace("'", "''")
-        self._database.execute(f"ATTACH '{quoted}' AS store (STORAGE_VERSION '{schema.STORAGE_VERSION}')")
+        self._database.execute(f"ATTACH '{quoted}' AS store (TYPE duckdb, STORAGE_VERSION '{schema.STORAGE_VERSION}')")
         path.chmod(0o600)
         self._database.execute("USE store")
         for name, columns in schema.TABLES.items():
@@ -63,6 +101,9 @@ class Store:
         self.backward_rows = self._count("backwards")
         self.metric_rows = self._count("metrics_stored")
         self.sample_rows = self._count("samples")
+        self.log_rows = self._count("logs")
+        found = self._database.execute("SELECT rank, pid, seq FROM saved").fetchall()
+        self._saved: dict[tuple[int, int], int] = {(rank, pid): seq for rank, pid, seq in found}
 
     def _count(self, table: str) -> int:
         row = self._database.execute(f"SELECT count(*) FROM {table}").fetchone()
@@ -70,9 +111,7 @@ class Store:
 
     def saved(self, rank: int, pid: int) -> int:
         """The highest committed ``seq`` of that agent."""
-        query = "SELECT seq FROM store.saved WHERE rank = ? AND pid = ?"
-        row = self._database.cursor().execute(query, [rank, pid]).fetchone()
-        return int(row[0]) if row else 0
+        return self._saved.get((rank, pid), 0)
 
     @contextlib.contextmanager
     def reading(self) -> Generator[duckdb.DuckDBPyConnection, None, None]:
@@ -85,20 +124,25 @@ class Store:
             cursor.close()
 
     def write(self, frames: Sequence[tuple[Source, Any]]) -> Written:
-        """Add frames in one transaction; :class:`~onthefly.hub.columns.BadColumns` writes nothing."""
+        """Add frames in one transaction; :class:`~onthefly.hub.columns.BadColumns` writes nothing.
+
+        Frames that are in the store already (sent again after a connection broke) are left out.
+        """
+        fresh, newest = self._fresh(frames)
         runs, loaders, reasons, names = Words(), Words(), Words(), Words()
         backwards: list[dict[str, Array]] = []
         samples: list[dict[str, Array]] = []
         metrics: list[dict[str, Array]] = []
-        for source, message in frames:
+        for source, message in fresh:
             if isinstance(message, Records):
                 columns = backward_columns(message, source.rank, runs, loaders, reasons)
                 backwards.append(columns)
                 samples.append(sample_columns(message, columns))
             elif isinstance(message, Metrics) and message.values:
                 metrics.append(metric_columns(message, source.rank, runs, names))
+        logs = [(source, message) for source, message in fresh if isinstance(message, Logged)]
         written = Written(stacked(backwards), self.backward_rows, stacked(metrics), self.metric_rows, names.words,
-                          runs.words, sum(len(part["sample"]) for part in samples))  # fmt: skip
+                          runs.words, sum(len(part["sample"]) for part in samples), len(logs))  # fmt: skip
         words = {"session": self._session, "runs": runs.words}
         self._database.begin()
         try:
@@ -109,21 +153,77 @@ class Store:
                 self._insert(schema.INSERT_SAMPLES, stacked(samples), {**words, "loaders": loaders.words})
             if metrics:
                 self._insert(schema.INSERT_METRICS, written.metrics, {**words, "names": names.words})
-            newest = {(source.rank, source.pid): source.seq for source, _ in frames}
+            if logs:
+                self._insert_logs(logs)
             for (rank, pid), seq in newest.items():
                 self._database.execute(schema.UPSERT_SAVED, [rank, pid, seq])
             self._database.commit()
         except duckdb.Error:
-            self._database.rollback()
+            with contextlib.suppress(duckdb.Error):  # a transaction that failed to commit is over already
+                self._database.rollback()
             raise
+        self._saved.update(newest)
         self.backward_rows += len(written.backwards.get("backward", ()))
         self.metric_rows += len(written.metrics.get("value", ()))
         self.sample_rows += written.samples
+        self.log_rows += written.logs
         return written
+
+    def _fresh(
+        self, frames: Sequence[tuple[Source, Any]]
+    ) -> tuple[list[tuple[Source, Any]], dict[tuple[int, int], int]]:
+        """The frames that are not in the store, each once, and the newest of each agent."""
+        fresh: list[tuple[Source, Any]] = []
+        newest: dict[tuple[int, int], int] = {}
+        for source, message in frames:
+            agent = source.rank, source.pid
+            if source.seq > newest.get(agent, self._saved.get(agent, 0)):
+                newest[agent] = source.seq
+                fresh.append((source, message))
+        return fresh, newest
 
     def _insert(self, statement: str, columns: dict[str, Array], words: dict[str, Any]) -> None:
         self._database.execute(statement, {name: value for name, value in words.items() if f"${name}" in statement})
 
+    def _insert_logs(self, entries: Iterable[tuple[Source, Logged]]) -> None:
+        rows = [(source.rank, source.pid, entry.time, entry.stream, entry.text) for source, entry in entries]
+        names = ("ranks", "pids", "times", "streams", "texts")
+        self._database.execute(schema.INSERT_LOGS, dict(zip(names, map(list, zip(*rows)))))
+
     def close(self) -> None:
         """Write everything to the file proper, and let go of it."""
         self._database.close()
+
+
+def _format(name: str) -> int:
+    number = name[len("store-") : -len(".duckdb")]
+    return int(number) if number.isascii() and number.isdigit() else 0
+
+
+def _damaged(path: Path, error: duckdb.Error) -> bool:
+    """Whether it is the file's content that keeps it from being opened, and not the disk or another process.
+
+    DuckDB says it in words that change from version to version; so the other reasons are ruled out by trying them.
+    """
+    try:
+        with path.open("r+b") as file:
+            file.read(4096)
+            if os.name != "nt":
+                import fcntl
+
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock that DuckDB takes
+    except OSError:
+        return False
+    said = str(error).lower()
+    return not any(word in said for word in ("no space", "could not write", "out of memory", "too many open files"))
+
+
+def _rename(path: Path) -> Path:
+    """Keep a damaged store, and its write-ahead log, under a name that says so."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    target = path.with_name(f"{path.name}.damaged-{stamp}")
+    path.rename(target)
+    log_file = path.with_name(f"{path.name}.wal")
+    if log_file.exists():
+        log_file.rename(path.with_name(f"{target.name}.wal"))
+    return target

@@ -58,6 +58,7 @@ from onthefly.protocol.client import (
 )
 from onthefly.protocol.words import (
     CERTIFICATES,
+    FINAL_STATES,
     IDENTITIES,
     LIVE_STATES,
     MAX_CLIENT_MESSAGE,
@@ -82,6 +83,7 @@ __all__ = [
     "AGENT_KINDS",
     "CERTIFICATES",
     "CLIENT_TYPES",
+    "FINAL_STATES",
     "HUB_KINDS",
     "IDENTITIES",
     "LIVE_STATES",

@@ -38,13 +38,13 @@ class Rank(msgspec.Struct, kw_only=True):
     rank: int
     pid: int
     node: str
-    name: str
-    """``rank 1``, ``SpawnProcess-2``; empty for the script itself."""
-    state: State
     connected: bool
-    trains: bool
-    """It has recorded steps or backward calls; a launcher (torchrun) has none."""
     step: int
+    name: str = ""
+    """``rank 1``, ``SpawnProcess-2``; empty for the script itself."""
+    state: State = "ended"
+    trains: bool = True
+    """It has recorded steps or backward calls; a launcher (torchrun) has none."""
 
 
 class Session(msgspec.Struct, kw_only=True):

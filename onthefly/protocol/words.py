@@ -24,6 +24,7 @@ State = Literal[
     "starting", "running", "pausing", "paused", "ended", "stopped", "crashed", "lost", "imported",
 ]  # fmt: skip
 LIVE_STATES = ("starting", "running", "pausing", "paused")
+FINAL_STATES = ("ended", "stopped", "crashed")
 
 Certificate = Literal["exact", "approximate", "none"]
 CERTIFICATES = ("exact", "approximate", "none")
