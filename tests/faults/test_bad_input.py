@@ -157,9 +157,10 @@ def test_ranks_are_not_paused_one_by_one(home: Home) -> None:
         answer = client.command("last", {"id": str(uuid.uuid4()), "name": "pause", "by": "test"})
         assert answer["status"] == "refused"
         assert "2 ranks" in answer["reason"]
-        assert client.command("last", {"id": str(uuid.uuid4()), "name": "stop", "by": "test"})["status"] == "applied"
-    assert process.wait(20) == 0
-    assert home.wait_state("stopped")["by"] == "test"
+        assert client.command("last", {"id": str(uuid.uuid4()), "name": "stop", "by": "test"})["status"] == "refused"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == -signal.SIGINT
+    assert home.wait_state("stopped")["reason"] == "interrupted (Ctrl-C)"
 
 
 def test_the_hub_leaves_when_nobody_needs_it(home: Home) -> None:
