@@ -17,7 +17,7 @@ import pytest
 from onthefly.cli.client import Client
 from onthefly.errors import HubUnavailable
 from onthefly.settings import Settings
-from tests.conftest import DIGITS, running, wait_for
+from tests.conftest import DIGITS, children, running, wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Ended, Home
@@ -195,18 +195,3 @@ def bound(listener: socket.socket, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process."""
-    found: list[int] = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid:
-                found.append(int(name))
-    return found
