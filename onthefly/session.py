@@ -7,6 +7,7 @@ when it trains.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import platform
 import secrets
@@ -107,7 +108,7 @@ class Session:
         self._hang_up = link.around(self._link.close)
         gate.disarm = self._instruments[-1].disarm
         os.register_at_fork(after_in_child=self._forked)
-        _at_exit(self.close)
+        _at_exit(self._leave)
 
     def start(self) -> None:
         """Tell the hub that this process is here, before it trains."""
@@ -134,6 +135,14 @@ class Session:
         self._gate.close(self._place())
         self._announce(*self._ending())
         self._hang_up(CLOSE_SECONDS)
+
+    def _leave(self) -> None:
+        """At exit. Ctrl-C then ends our wait, and not the script, which has ended: what is not sent yet is spooled."""
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                self.close()
+            except KeyboardInterrupt:
+                self._hang_up(0.0)
 
     def _stay(self) -> None:
         """The script has finished, and everything it made is still there: hold it until somebody lets it end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,21 @@ TIMEOUT = 5.0
 """Seconds that connecting, proving or one send may take before the hub counts as gone."""
 
 
+def above_streams(descriptor: int) -> int:
+    """The same, numbered above the three standard streams.
+
+    Where one of those is closed, its number is the next to be given out; what is printed there, by a C library for
+    instance, would go into our pipe or to the hub.
+    """
+    if descriptor > 2 or os.name == "nt":
+        return descriptor
+    import fcntl
+
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return moved
+
+
 class Connection:
     """A proven connection; raises OSError when it breaks."""
 
@@ -28,7 +44,9 @@ class Connection:
         self._hub = hub
         self._reader = FrameReader()
         try:
-            self.socket = socket.create_connection((hub.host, hub.agent_port), timeout=TIMEOUT)
+            connected = socket.create_connection((hub.host, hub.agent_port), timeout=TIMEOUT)
+            self.socket = socket.socket(fileno=above_streams(connected.detach()))
+            self.socket.settimeout(TIMEOUT)
         except OSError as error:
             raise HubUnavailable(f"the hub does not answer on port {hub.agent_port}: {error}") from error
 

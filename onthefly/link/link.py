@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from onthefly.errors import HubUnavailable, report
-from onthefly.link.connection import Connection
+from onthefly.link.connection import Connection, above_streams
 from onthefly.link.discovery import POLL_SECONDS, living_hub, not_started, spawn_hub
 from onthefly.link.frames import FrameError
 from onthefly.link.outbox import Outbox
@@ -66,7 +67,7 @@ class Link:
         self._gather_at = 0.0
         """When to gather; 0: nobody asked for it."""
         self._fresh: deque[AgentMessage] = deque()
-        self._wake_read, self._wake_write = os.pipe()
+        self._wake_read, self._wake_write = map(above_streams, os.pipe())
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._awake = False
@@ -85,8 +86,18 @@ class Link:
         self._thread = threading.Thread(target=self._live, name="onthefly-link", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread, which takes no signal.
+
+        One that the script has blocked, to wait for it in a thread of its own, would come to ours and end the process.
+        """
+        if not hasattr(signal, "pthread_sigmask"):
+            self._thread.start()
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def send(self, message: AgentMessage) -> None:
         """Queue a message; from any thread, never blocks."""
