@@ -144,3 +144,47 @@ def test_the_port_of_a_killed_hub_is_free_at_once(home: Home) -> None:
     home.wait_step(30)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == -signal.SIGINT
+
+
+DAEMON = f"""
+import os, resource
+{TRAINS}
+train(300)
+time.sleep(0.5)
+os.closerange(3, 400)
+files = [os.open(f"file{{n}}", os.O_RDWR | os.O_CREAT) for n in range(12)]
+for _ in range(40):
+    train(100)
+    time.sleep(0.03)
+print([os.fstat(file).st_size for file in files], len(set(files)))
+"""
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_script_that_closes_what_it_does_not_know(home: Home, protected: bool) -> None:
+    """A daemon's habit: our descriptors are gone, and their numbers are those of its files."""
+    without = "" if protected else (
+        "from onthefly.link.descriptors import Own\nOwn.intact = lambda self: True\n"
+    )  # fmt: skip
+    (home.folder / "s.py").write_text(without + DAEMON)
+    ours = home.run(sys.executable, "-m", "onthefly", "s.py")
+    if not protected:
+        assert (ours.code, ours.out) != (0, f"{[0] * 12} 12\n".encode())
+        return
+    assert (ours.code, ours.out) == (0, f"{[0] * 12} 12\n".encode())
+    home.wait_state("ended")
+    wait_for("all of it", lambda: (now := home.session()) is not None and now["backwards"] == 4300)
+
+
+def test_a_script_with_many_open_files(home: Home) -> None:
+    many = """
+import resource
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+files = [open("/dev/null") for _ in range(1100)]
+"""
+    (home.folder / "s.py").write_text(many + TRAINS + "train(500)\n")
+    ours = home.run(sys.executable, "-m", "onthefly", "s.py")
+    assert (ours.code, ours.err.count(b"\n")) == (0, 1), ours.err.decode()
+    home.wait_state("ended")
+    wait_for("all of it", lambda: (now := home.session()) is not None and now["backwards"] == 500)
