@@ -18,12 +18,15 @@ export interface Range {
   max: number;
 }
 
-/** What a logarithmic axis cannot show is left out: `hidden` counts it. */
-export function data(series: Series, axis: Axis, log: boolean): uPlot.AlignedData {
+/** What a logarithmic axis cannot show is left out: `hidden` counts it. The smoothing reaches by what is in the range. */
+export function data(series: Series, axis: Axis, log: boolean, range: Range | null): uPlot.AlignedData {
+  const at = places(series, axis);
   const shown = (values: readonly number[]) => values.map((value) => (Number.isFinite(value) && (!log || value > 0) ? value : null));
-  const reach = Math.max(1, Math.round((series.length * SMOOTHED) / 2));
-  return [places(series, axis), shown(series.low), shown(series.high), shown(series.value), shown(smooth(series.value, reach))];
+  const reach = Math.max(1, Math.round((at.filter(within(range)).length * SMOOTHED) / 2));
+  return [at, shown(series.low), shown(series.high), shown(series.value), shown(smooth(series.value, reach))];
 }
+
+const within = (range: Range | null) => (place: number) => !range || (place >= range.min && place <= range.max);
 
 /** Points that hold values at or below zero. */
 export function hidden(series: Series): number {
@@ -32,8 +35,8 @@ export function hidden(series: Series): number {
 
 /** Steps that one point stands for, as a mean over the points of a part of the x axis; 1 where all are raw. */
 export function grain(series: Series, axis: Axis, range: Range | null): number {
-  const at = places(series, axis);
-  const weights = series.weight.filter((_, place) => !range || ((at[place] ?? 0) >= range.min && (at[place] ?? 0) <= range.max));
+  const inside = places(series, axis).map(within(range));
+  const weights = series.weight.filter((_, place) => inside[place]);
   return weights.length ? weights.reduce((sum, weight) => sum + weight, 0) / weights.length : 1;
 }
 

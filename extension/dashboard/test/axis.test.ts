@@ -44,9 +44,18 @@ describe("places", () => {
 describe("chart data", () => {
   it("leaves out what a logarithmic axis cannot show, and counts it", () => {
     const made = series({ step: [0, 1, 2, 3], value: [1, 0, -2, NaN] });
-    expect(data(made, "step", true)[3]).toEqual([1, null, null, null]);
-    expect(data(made, "step", false)[3]).toEqual([1, 0, -2, null]);
+    expect(data(made, "step", true, null)[3]).toEqual([1, null, null, null]);
+    expect(data(made, "step", false, null)[3]).toEqual([1, 0, -2, null]);
     expect(hidden(made)).toBe(2);
+  });
+
+  it("smooths by what is shown: a part looks the same however long the run goes on", () => {
+    const steps = Array.from({ length: 600 }, (_, step) => step);
+    const made = series({ step: steps, value: steps.map((step) => step % 7) });
+    const before = data(made, "step", false, { min: 100, max: 130 })[4]?.slice(90, 140);
+    made.take(columns({ step: steps.map((step) => step + 600), value: steps }, false));
+    expect(data(made, "step", false, { min: 100, max: 130 })[4]?.slice(90, 140)).toEqual(before);
+    expect(data(made, "step", false, null)[4]?.slice(90, 140)).not.toEqual(before);
   });
 
   it("says how many steps a point stands for, in the part that is shown", () => {
@@ -55,7 +64,7 @@ describe("chart data", () => {
     made.take(columns({ step: [30, 31], value: [1, 1] }, false));
     expect(grain(made, "step", { min: 30, max: 40 })).toBe(1);
     expect(grain(made, "step", { min: 0, max: 25 })).toBe(10);
-    expect(data(made, "step", false)[2]?.[0]).toBe(9);
+    expect(data(made, "step", false, null)[2]?.[0]).toBe(9);
   });
 });
 

@@ -36,7 +36,7 @@ export function Chart({ series, kind, axis, log = false, height, zoom = null, on
         setCursor: [({ cursor }) => { setUnder(cursor.idx ?? null); }],
         setSelect: [(drawn) => { select(drawn, zoomed.current); }],
       },
-    }, data(series, axis, log), element);
+    }, data(series, axis, log, null), element);
     made.over.ondblclick = () => zoomed.current?.(null);
     plot.current = made;
     const resized = new ResizeObserver(() => { made.setSize({ width: element.clientWidth, height: height() }); });
@@ -51,7 +51,7 @@ export function Chart({ series, kind, axis, log = false, height, zoom = null, on
   useEffect(() => {
     const drawn = plot.current;
     if (!drawn) return;
-    drawn.setData(data(series, axis, log), !zoom);
+    drawn.setData(data(series, axis, log, zoom), !zoom);
     if (zoom) drawn.setScale("x", zoom);
   }, [series, series.version, axis, log, kind, height, dark, zoom]);
 

@@ -1,6 +1,6 @@
 // A card over the page. The browser keeps the focus in it, hands it back afterwards, and closes it on Escape.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 interface DialogProps {
   label: string;
@@ -11,7 +11,8 @@ interface DialogProps {
 
 export function Dialog({ label, kind, onClose, children }: DialogProps) {
   const place = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Before the browser moves the focus to `autofocus`: it goes back to where it is now.
+  useLayoutEffect(() => {
     const dialog = place.current;
     dialog?.showModal();
     return () => dialog?.close();
