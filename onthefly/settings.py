@@ -25,8 +25,8 @@ class Settings:
     """What the environment asks of us; every attribute is one variable, or follows from several."""
 
     __slots__ = (
-        "data_dir", "disabled", "idle_seconds", "name", "port", "project", "quiet", "rank", "runtime_dir", "session",
-        "strict", "target_pid", "world_size",
+        "data_dir", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "runtime_dir",
+        "session", "steps", "strict", "target_pid", "world_size",
     )  # fmt: skip
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
@@ -37,6 +37,10 @@ class Settings:
         """``ONTHEFLY_STRICT=1``: our own errors are raised instead of reported (for tests)."""
         self.quiet: bool = _flag(env, "ONTHEFLY_QUIET")
         """``ONTHEFLY_QUIET=1`` (``--quiet``): no line when the session opens; faults are still told."""
+        self.hold: bool = _flag(env, "ONTHEFLY_HOLD")
+        """``ONTHEFLY_HOLD=1`` (``--hold``): a script that has finished stays, paused, until it is told to end."""
+        self.steps: int = _integer(env, "ONTHEFLY_STEPS", 0)
+        """``ONTHEFLY_STEPS``: stop the script after so many optimizer steps (``onthefly doctor``); 0: never."""
         self.session: str = env.get("ONTHEFLY_SESSION", "")
         """``ONTHEFLY_SESSION``: the session that this process belongs to; empty: a new one."""
         self.name: str = env.get("ONTHEFLY_NAME", "")
@@ -57,6 +61,17 @@ class Settings:
         """``ONTHEFLY_RUNTIME_DIR``, else ``$XDG_RUNTIME_DIR/onthefly``, else ``<tmp>/onthefly-<uid>``."""
         self.data_dir: Path = _data_dir(env)
         """``ONTHEFLY_DATA_DIR``, else the platform's place for a user's data."""
+
+
+def claim_rank() -> bool:
+    """Whether this process is a rank of a job itself (``RANK`` is set), and not a child that inherited the variable.
+
+    The first process of a rank that comes here is; it leaves its pid in ``ONTHEFLY_RANK`` for its children.
+    """
+    if "RANK" not in os.environ or os.environ.get("ONTHEFLY_RANK", str(os.getpid())) != str(os.getpid()):
+        return False
+    os.environ["ONTHEFLY_RANK"] = str(os.getpid())
+    return True
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+FULL = pytest.mark.skipif(not os.environ.get("ONTHEFLY_FULL"), reason="of the full tier: make faults")
+"""Marks what `make test` leaves out."""
+
 DIGITS = REPOSITORY / "examples" / "digits.py"
 
 
@@ -170,6 +173,21 @@ def running(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(b")")[2].split()[0] != b"Z"
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process."""
+    found: list[int] = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                found.append(int(name))
+    return found
 
 
 @pytest.fixture

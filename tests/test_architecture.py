@@ -76,8 +76,8 @@ def breaches(path: Path, tree: ast.Module) -> list[str]:
 
 
 def _may_read_environment(path: Path) -> bool:
-    # discovery hands the environment on to the hub that it starts; the CLI asks for a display, which is no setting.
-    return path.name in ("settings.py", "launch.py", "discovery.py", "dashboard.py")
+    # Discovery and the trial hand the environment on to what they start; the CLI asks for a display, no setting.
+    return path.name in ("settings.py", "launch.py", "discovery.py", "dashboard.py", "trial.py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -85,6 +85,8 @@ class _NoLink:
 
     def start(self) -> None: ...
 
+    def soon(self) -> None: ...
+
     def send(self, message: Any) -> None:
         self.messages.append(message)
 
@@ -98,7 +100,9 @@ def watched(**environment: str) -> Generator[Kept, None, None]:
     """Arm a session; on leaving, what it still holds is worked off, and every hook is out again."""
     real, onthefly.session.Link = onthefly.session.Link, _NoLink  # type: ignore[misc, assignment]
     try:
-        session = onthefly.session.Session(Settings({"ONTHEFLY_STRICT": "1", **environment}))
+        session = onthefly.session.Session(
+            Settings({"ONTHEFLY_STRICT": "1", **environment}), onthefly.session.Role(0, 1, "")
+        )
     finally:
         onthefly.session.Link = real  # type: ignore[misc]
     kept = Kept(session)

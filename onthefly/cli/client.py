@@ -55,9 +55,9 @@ class Client:
         """The body of ``GET /api/v1/<path>``; the hub's refusals as our errors."""
         return self._request("GET", path + ("?" + urlencode(query) if query else ""), None)
 
-    def json(self, path: str) -> Any:
+    def json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """The same, decoded."""
-        return json.loads(self.get(path))
+        return json.loads(self.get(path, query))
 
     def command(self, session: str, body: Mapping[str, Any]) -> Any:
         """Send a command; its answer."""

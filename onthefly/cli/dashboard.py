@@ -66,7 +66,7 @@ def _with_token(hub: HubFile) -> str:
 
 
 def _open(settings: Settings, hub: HubFile) -> bool:
-    if not _has_browser():
+    if not has_browser():
         return False
     return webbrowser.open(_redirect(settings, hub).as_uri())
 
@@ -79,7 +79,7 @@ def _redirect(settings: Settings, hub: HubFile) -> Path:
     return path
 
 
-def _has_browser() -> bool:
+def has_browser() -> bool:
     """A graphical one: a text browser would take over the terminal."""
     if sys.platform in ("darwin", "win32"):
         return True

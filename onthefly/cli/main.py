@@ -22,7 +22,9 @@ COMMANDS: dict[str, Entry] = {
     "ctl": Entry("ctl", "pause, resume or stop a session"),
     "samples": Entry("table", "per-sample losses of a session, as a table"),
     "metrics": Entry("table", "metrics of a session, as a table"),
+    "logs": Entry("logs", "what the script of a session wrote"),
     "dashboard": Entry("dashboard", "open the dashboard in a browser"),
+    "doctor": Entry("doctor", "look at this environment, and at what would be captured of a script"),
     "hub": Entry("hub", "run the hub in the foreground (it starts by itself when it is needed)"),
 }
 
@@ -30,7 +32,7 @@ USAGE = """usage: python -m onthefly [OPTIONS] SCRIPT|-m MODULE|-c CODE [ARGS]
        onthefly COMMAND [OPTIONS]
 
 Runs a training script as Python would, and shows what happens in it. Options: --project NAME, --name NAME,
---open (the dashboard in a browser), --quiet, --version.
+--open (the dashboard in a browser), --hold (a finished script stays, paused, until told), --quiet, --version.
 
 commands:
 """

@@ -9,8 +9,8 @@ from onthefly.errors import UsageError
 from onthefly.launch import interpreter_command, run
 
 WITH_VALUE = {"--project": "ONTHEFLY_PROJECT", "--name": "ONTHEFLY_NAME"}
-FLAGS = {"--quiet": "ONTHEFLY_QUIET"}
-LATER = frozenset({"--hold", "--budget", "--autosave", "--test-after", "--stop-on", "--resume", "--replay", "--trust"})
+FLAGS = {"--quiet": "ONTHEFLY_QUIET", "--hold": "ONTHEFLY_HOLD"}
+LATER = frozenset({"--budget", "--autosave", "--test-after", "--stop-on", "--resume", "--replay", "--trust"})
 
 
 def main(argv: list[str]) -> int:

@@ -77,6 +77,16 @@ class Gate:
                 self.paused = False
                 self._announce("running", "", "the pause was interrupted")
 
+    def stay(self, place: Place, reason: str) -> None:
+        """The script has finished: hold it as if paused, until a command or an interrupt lets it end."""
+        self.paused = True
+        self._announce("paused", "", reason)
+        try:
+            while self.paused:
+                self._do(self._commands.get(), place)
+        except (Stop, KeyboardInterrupt):
+            self.paused = False
+
     def close(self, place: Place) -> None:
         """No pause point will come any more: refuse what still waits."""
         self._closed = True

@@ -138,6 +138,7 @@ class Keeper:
     def _open(self, live: LiveSession) -> Store:
         if live.store is None:
             live.store = Store(self._folder.of(live.info.id) / STORE_NAME, live.info.id)
+            self._folder.write(live.info)  # without it, what is committed here would belong to no session
         return live.store
 
     async def read(self, live: LiveSession, query: Callable[[Any], T]) -> T:

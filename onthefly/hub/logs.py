@@ -27,15 +27,16 @@ def page(
         "after": after or 0, "before": NO_ROW if before is None else before, "limit": limit + 1, "search": search,
     }  # fmt: skip
     forward = after is not None
-    rows = cursor.execute(_PAGE.format(order="ASC" if forward else "DESC"), given).fetchall()
+    cursor.begin()  # rows are committed meanwhile, and the cursor must stand where this look ended
+    try:
+        rows = cursor.execute(_PAGE.format(order="ASC" if forward else "DESC"), given).fetchall()
+        found = cursor.execute("SELECT count(*) FROM logs").fetchone()
+    finally:
+        cursor.rollback()
     more, rows = len(rows) > limit, rows[:limit]
     if not forward:
         rows.reverse()
     entries = [LogEntry(row=row, time=time, rank=rank, stream=stream, text=text)
                for row, time, rank, stream, text in rows]  # fmt: skip
-    newest = entries[-1].row + 1 if entries else after or 0
-    if not forward and before is None and search:
-        found = cursor.execute("SELECT count(*) FROM logs").fetchone()  # all were looked through, also the last ones
-        newest = int(found[0]) if found else newest
-    earlier = (after or 0) > 0 if forward else more
-    return Logs(session=session, entries=entries, cursor=str(newest), earlier=earlier)
+    newest = entries[-1].row + 1 if forward and more else int(found[0]) if found else 0
+    return Logs(session=session, entries=entries, cursor=str(newest), earlier=more if not forward else (after or 0) > 0)

@@ -165,9 +165,8 @@ class LiveSession:
         info.logs = self.store.log_rows
         info.metrics += [name for name in written.metric_names if name not in info.metrics]
         self._advance(written.backwards, 0)
-        self._advance(written.metrics, 1)
+        self._advance(_finished(written), 1)
         if written.backwards:
-            info.step = max(info.step, int(written.backwards["step"].max()))
             info.epoch = int(written.backwards["epoch"][-1])
             losses = written.backwards["loss"]
             finite = losses[abs(losses) < float("inf")]
@@ -177,7 +176,10 @@ class LiveSession:
 
     def _advance(self, table: dict[str, Any], ahead: int) -> None:
         """How far each process has come: ``ahead`` of the newest step in these records."""
-        for rank in self.info.ranks if table else ():
+        if not table:
+            return
+        self.info.step = max(self.info.step, int(table["step"].max()) + ahead)
+        for rank in self.info.ranks:
             steps = table["step"][table["rank"] == rank.rank]
             if len(steps) and rank.trains:
                 rank.step = max(rank.step, int(steps.max()) + ahead)
@@ -188,7 +190,6 @@ class LiveSession:
         names, metrics = written.metric_names, written.metrics
         info = self.info
         by_name = {name: metrics["value"][metrics["name"] == place] for place, name in enumerate(names)}
-        info.step = max(info.step, int(metrics["step"].max()) + 1)
         if "step_ms" in by_name and "onthefly_us" in by_name:
             self._steps.extend(zip(by_name["step_ms"].tolist(), by_name["onthefly_us"].tolist()))
             info.step_ms = statistics.median(step for step, _ in self._steps)
@@ -268,6 +269,14 @@ class LiveSession:
 
     def _process(self, rank: int, pid: int) -> Rank:
         return next(known for known in self.info.ranks if (known.rank, known.pid) == (rank, pid))
+
+
+def _finished(written: Written) -> dict[str, Any]:
+    """Rank and number of the steps that are among these records: those rows that tell how long a step took."""
+    if "step_ms" not in written.metric_names:
+        return {}
+    mine = written.metrics["name"] == written.metric_names.index("step_ms")
+    return {name: written.metrics[name][mine] for name in ("rank", "step")}
 
 
 class Registry:

@@ -22,7 +22,7 @@ from onthefly.link.outbox import Outbox
 from onthefly.protocol import Ack, Command, Denied, Welcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from onthefly.errors import Guard
     from onthefly.protocol import AgentMessage, Hello, HubFile
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 FIRST_RETRY, LONGEST_RETRY = 0.25, 30.0
 """Seconds between attempts to reach the hub: doubled each time."""
+
+GATHER_SECONDS = 0.1
+"""How long after :meth:`Link.soon` what has gathered is fetched."""
 
 LAUNCHED_SECONDS, START_SECONDS = 5.0, 10.0
 """How long a hub may take to appear: one that the launcher has started, and one of our own."""
@@ -47,14 +50,21 @@ class Link:
         on_command: Callable[[Command], None],
         on_open: Callable[[str], None],
         on_lost: Callable[[HubUnavailable], None],
+        gather: Callable[[], Iterable[AgentMessage]],
     ) -> None:
-        """The callbacks run on the link's thread: a command came; the session is open at this address; no hub."""
+        """The callbacks run on the link's thread: a command came; the session is open at this address; no hub.
+
+        ``gather()`` gives messages that were announced by :meth:`soon`.
+        """
         self._settings = settings
         self._outbox = Outbox(hello, settings.data_dir / "sessions" / hello.session / "spool" /
                               f"{hello.rank}-{hello.pid}.frames")  # fmt: skip
         self._on_command = on_command
         self._on_open = on_open
         self._on_lost = on_lost
+        self._gather = gather
+        self._gather_at = 0.0
+        """When to gather; 0: nobody asked for it."""
         self._fresh: deque[AgentMessage] = deque()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -69,7 +79,10 @@ class Link:
         self._drained = threading.Event()
         self._retry_at = 0.0
         self._retry_after = FIRST_RETRY
-        self._thread = threading.Thread(target=guard.around(self._run), name="onthefly-link", daemon=True)
+        self._off = False
+        self._attempt = guard.around(self._run)
+        guard.disarm = self._give_up
+        self._thread = threading.Thread(target=self._live, name="onthefly-link", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -77,8 +90,15 @@ class Link:
 
     def send(self, message: AgentMessage) -> None:
         """Queue a message; from any thread, never blocks."""
-        self._fresh.append(message)
-        self._wake()
+        if not self._off:
+            self._fresh.append(message)
+            self._wake()
+
+    def soon(self) -> None:
+        """Something gathers that is to be sent in a moment; from any thread, never blocks."""
+        if not self._gather_at and not self._off:
+            self._gather_at = time.monotonic() + GATHER_SECONDS
+            self._wake()
 
     def close(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds until all is committed; what is not goes to the spool."""
@@ -107,7 +127,20 @@ class Link:
             except BlockingIOError:
                 return  # the pipe is full of wake-ups already
 
+    def _live(self) -> None:
+        """The thread: a fault of ours ends one attempt, and the third the whole link (the guard gives it up)."""
+        while not self._drained.is_set():
+            self._attempt()
+
+    def _give_up(self) -> None:
+        self._off = True
+        self._fresh.clear()
+        self._disconnect()
+        self._drained.set()
+
     def _run(self) -> None:
+        if self._connection is not None:  # after a fault: begin anew, the hub tells what it has
+            self._disconnect()
         while True:
             self._collect()
             if self._connection is None and time.monotonic() >= self._retry_at:
@@ -122,6 +155,10 @@ class Link:
                 return
 
     def _collect(self) -> None:
+        if self._gather_at and time.monotonic() >= self._gather_at:
+            self._gather_at = 0.0
+            for message in self._gather():
+                self._outbox.add(message)
         while self._fresh:
             self._outbox.add(self._fresh.popleft())
 
@@ -133,9 +170,10 @@ class Link:
         readers = [self._wake_read]
         if self._connection is not None:
             readers.append(self._connection.socket.fileno())
-            patience = None
+            deadlines = [self._gather_at] if self._gather_at else []
         else:
-            patience = max(0.0, self._retry_at - time.monotonic())
+            deadlines = [self._retry_at, *([self._gather_at] if self._gather_at else [])]
+        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
         if self._closing and self._connection is None:
             return
         readable, _, _ = select.select(readers, [], [], patience)

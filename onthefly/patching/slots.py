@@ -34,12 +34,13 @@ class Slot:
         self._ours = make(self, getattr(owner, name))
         setattr(owner, name, self._ours)
 
-    def restore(self) -> None:
-        """Switch ours off, and take it out if nobody stands on it."""
+    def restore(self) -> bool:
+        """Switch ours off, and take it out if nobody stands on it; whether it is out."""
         self.enabled = False
         if vars(self.owner).get(self.name, _MISSING) is not self._ours:
-            return
+            return False
         if self._before is _MISSING:
             delattr(self.owner, self.name)
         else:
             setattr(self.owner, self.name, self._before)
+        return True

@@ -70,7 +70,7 @@ def test_tables_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         ("samples last -o out.xls", ExitCode.USAGE),
         ("samples last --phase nap", ExitCode.USAGE),
         ("ctl last jump", ExitCode.REFUSED),
-        ("--hold train.py", ExitCode.USAGE),
+        ("--budget train.py", ExitCode.USAGE),
         ("--colour train.py", ExitCode.USAGE),
         ("run", ExitCode.USAGE),
         ("--name", ExitCode.USAGE),

@@ -17,7 +17,7 @@ import pytest
 from onthefly.cli.client import Client
 from onthefly.errors import HubUnavailable
 from onthefly.settings import Settings
-from tests.conftest import DIGITS, running, wait_for
+from tests.conftest import DIGITS, children, running, wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Ended, Home
@@ -157,9 +157,10 @@ def test_ranks_are_not_paused_one_by_one(home: Home) -> None:
         answer = client.command("last", {"id": str(uuid.uuid4()), "name": "pause", "by": "test"})
         assert answer["status"] == "refused"
         assert "2 ranks" in answer["reason"]
-        assert client.command("last", {"id": str(uuid.uuid4()), "name": "stop", "by": "test"})["status"] == "applied"
-    assert process.wait(20) == 0
-    assert home.wait_state("stopped")["by"] == "test"
+        assert client.command("last", {"id": str(uuid.uuid4()), "name": "stop", "by": "test"})["status"] == "refused"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == -signal.SIGINT
+    assert home.wait_state("stopped")["reason"] == "interrupted (Ctrl-C)"
 
 
 def test_the_hub_leaves_when_nobody_needs_it(home: Home) -> None:
@@ -194,18 +195,3 @@ def bound(listener: socket.socket, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process."""
-    found: list[int] = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid:
-                found.append(int(name))
-    return found
