@@ -69,6 +69,13 @@ async function tabs(page) {
   await until("the cost's curve", () => page.locator("#tab canvas").isVisible());
   await shot(page, "overhead");
   await page.getByRole("tab", { name: "Logs" }).click();
+  const written = page.locator(".written p");
+  await until("what the script wrote", async () => /epoch \d+ .*accuracy/.test(await written.last().innerText()));
+  const last = await written.last().innerText();
+  await until("new lines are followed", async () => (await written.last().innerText()) !== last);
+  await page.getByLabel("Find in the log").fill("EPOCH 0 ");
+  await until("the line that was looked for", async () => (await written.count()) === 1 && (await written.locator("mark").count()) === 1);
+  await page.getByLabel("Find in the log").fill("");
 }
 
 /** The list of sessions: the focus stays in it, and goes back to where it came from. */

@@ -189,6 +189,6 @@ describe("ChartCard", () => {
       await new Promise((resume) => setTimeout(resume));
     });
     expect(clicked).toHaveBeenCalledOnce();
-    expect(root.textContent).toContain("1 rows saved, each the mean of several values");
+    expect(root.textContent).toContain("1 row saved, each the mean of several values");
   });
 });

@@ -22,10 +22,11 @@ export function Bar({ model, onHelp, onSessions }: BarProps) {
       {session && <Title session={session} onSessions={onSessions} />}
       {session && <State session={session} />}
       {session && <Unsaved session={session} />}
-      <span class="grow" />
-      {session && <Controls model={model} session={session} />}
-      {session && <span class="pill" title={LOWER_BOUND}>{format.cost(session.onthefly_us, session.step_ms)}</span>}
-      <button class="quiet" onClick={onHelp} aria-label="Keys" title="Keys (?)">?</button>
+      <span class="right">
+        {session && <Controls model={model} session={session} />}
+        {session && <span class="pill" title={LOWER_BOUND}>{format.cost(session.onthefly_us, session.step_ms)}</span>}
+        <button class="quiet" onClick={onHelp} aria-label="Keys" title="Keys (?)">?</button>
+      </span>
     </header>
   );
 }

@@ -47,9 +47,10 @@ export function ChartCard({ model, session }: { model: Model; session: Session }
         </span>
         <Downloads model={model} session={session} metric={metric} axis={axis} empty={!series.length} card={() => card.current} />
       </div>
-      <Chart series={series} kind={known} axis={axis} log={log} height={height} zoom={zoom} onZoom={setZoom} />
+      {series.length > 0
+        ? <Chart series={series} kind={known} axis={axis} log={log} height={height} zoom={zoom} onZoom={setZoom} />
+        : <p class="empty plotless">{nothing(metric, session)}</p>}
       <Remarks series={series} axis={axis} log={log} zoom={zoom} />
-      {series.length === 0 && <p class="empty">{nothing(metric, session)}</p>}
     </section>
   );
 }
@@ -99,7 +100,7 @@ function Downloads({ model, session, metric, axis, empty, card }: DownloadProps)
       const query = `name=${encodeURIComponent(metric)}&points=${CSV_POINTS}`;
       const table = (await model.hub.get(`sessions/${session.id}/metrics?${query}`)) as Table;
       save(fileName(session.id, metric, "csv"), new Blob([csv(table)], { type: "text/csv" }));
-      setTold(table.bucketed ? `${format.count(table.step.length)} rows saved, each the mean of several values` : "");
+      setTold(table.bucketed ? `${format.counted(table.step.length, "row")} saved, each the mean of several values` : "");
     } catch (error) {
       setTold(why(error, "such table"));
     }

@@ -12,12 +12,11 @@ export function HistogramCard({ histogram, session }: { histogram: Histogram | n
   const full = histogram && histogram.count > 0 ? histogram : null;
   return (
     <section class="card" aria-label="Per-sample loss">
-      <div class="head">
+      <div class="head narrow">
         <h2>
           Per-sample loss{" "}
           {full && <small>{`epoch ${full.epoch} · ${format.counted(full.count, "sample")} · ${trust(full)}`}</small>}
         </h2>
-        <span class="grow" />
         {full && <button class="quiet" aria-pressed={log} title="Logarithmic heights: few samples are seen beside many" onClick={() => { setLog(!log); }}>log</button>}
       </div>
       {full ? <Bars histogram={full} log={log} /> : <Nothing histogram={histogram} session={session} />}

@@ -34,7 +34,7 @@ export function Overhead({ model, session }: TabProps) {
       <Facts title="Beside it, in the hub">
         {status && <HubGauges status={status} cpu={cpu} rss={rss} />}
         {fault ? <p class="empty">{fault}</p> : !status && <p class="empty">Asking the hub…</p>}
-        {status && <p class="remark">The hub is a process of its own and serves all sessions; the script never waits for it.</p>}
+        {status && <p class="remark">The hub is a process of its own and serves all sessions; training never waits for it.</p>}
       </Facts>
     </div>
   );
