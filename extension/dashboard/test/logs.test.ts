@@ -1,6 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { NotServed } from "../src/hub";
-import { LogStore, MAX_LINES, PAGE } from "../src/logs";
+import { LogStore, MAX_LINES, PAGE, REST_MS } from "../src/logs";
 import type { LogEntry, Logs } from "../src/protocol";
 import { entry, FakeHub, session } from "./fake";
 
@@ -18,7 +18,8 @@ function hubWith(log: LogEntry[]): FakeHub {
 }
 
 const numbered = (count: number) => Array.from({ length: count }, (_, row) => entry(row, `line ${row}\n`));
-const settled = () => new Promise((resume) => setTimeout(resume));
+/** Until all that was asked for has come. */
+const settled = () => vi.advanceTimersByTimeAsync(REST_MS);
 const ends = (store: LogStore) => [store.shown[0]?.text, store.shown[store.shown.length - 1]?.text];
 
 async function reading(log: LogEntry[]): Promise<{ hub: FakeHub; store: LogStore }> {
@@ -29,6 +30,9 @@ async function reading(log: LogEntry[]): Promise<{ hub: FakeHub; store: LogStore
   await settled();
   return { hub, store };
 }
+
+beforeEach(() => { vi.useFakeTimers(); });
+afterEach(() => { vi.useRealTimers(); });
 
 describe("LogStore", () => {
   it("asks for nothing while nobody looks, nor where nothing was written", async () => {
@@ -54,6 +58,50 @@ describe("LogStore", () => {
     await settled();
     expect(hub.asked.map((path) => path.split("?")[1])).toEqual([`limit=${PAGE}`, `after=3&limit=${PAGE}`]);
     expect(ends(store)).toEqual(["line 0", "line 3"]);
+  });
+
+  it("rests between questions, and then asks for all that came meanwhile", async () => {
+    const log = numbered(3);
+    const { hub, store } = await reading(log);
+    const line = store.shown[0];
+    for (let row = 3; row < 50; row++) {
+      log.push(entry(row, `line ${row}\n`));
+      store.follow(session({ logs: log.length }));
+      await vi.advanceTimersByTimeAsync(10);
+    }
+    await settled();
+    expect(hub.asked).toHaveLength(4); // the end, the first line that came, the others in two
+    expect(ends(store)).toEqual(["line 0", "line 49"]);
+    expect(store.shown[0]).toBe(line); // and is not drawn again
+  });
+
+  it("misses nothing that came while the first answer was under way, nor while it rested", async () => {
+    const log = numbered(3);
+    const hub = hubWith(log);
+    const store = new LogStore(hub, () => undefined);
+    store.follow(session({ logs: 2 }));
+    store.look(true);
+    store.follow(session({ logs: 3 })); // the newest word of a script that ends now
+    await settled();
+    expect(ends(store)).toEqual(["line 0", "line 2"]);
+    for (const row of [3, 4]) {
+      log.push(entry(row, `line ${row}\n`));
+      store.follow(session({ logs: log.length }));
+      await vi.advanceTimersByTimeAsync(1);
+    }
+    await settled();
+    expect(ends(store)).toEqual(["line 0", "line 4"]);
+  });
+
+  it("shows another session at once, also while it rests", async () => {
+    const log = numbered(3);
+    const { store } = await reading(log);
+    log.push(entry(3, "line 3\n"));
+    store.follow(session({ logs: 4 }));
+    await vi.advanceTimersByTimeAsync(1);
+    store.follow(session({ id: "zzzzzzzz", logs: 4 }));
+    await vi.advanceTimersByTimeAsync(1);
+    expect(store.shown).toHaveLength(4);
   });
 
   it("jumps to the end when more came than one answer holds", async () => {

@@ -151,6 +151,12 @@ describe("ChartCard", () => {
     expect(await draw(model)).toContain("No loss yet");
   });
 
+  it("says that a curve holds the values of several ranks", async () => {
+    const { model } = shown({ world_size: 4 });
+    model.columns(columns({ step: [0, 0], value: [1, 2] }));
+    expect(await draw(model)).toContain("The values of all 4 ranks");
+  });
+
   it("says what the curve hides: buckets, what is no number, what a logarithmic axis cannot show", async () => {
     const { model } = shown();
     model.columns(columns({ step: [0, 100, 200], epoch: [0, 0, 0], value: [1, NaN, 1], low: [0, NaN, 1], high: [2, NaN, 2] }));

@@ -51,6 +51,16 @@ describe("SessionList", () => {
     expect(root.querySelector("dialog")).toBeNull();
   });
 
+  it("keeps to the chosen one while another starts", async () => {
+    const { hub, model } = await opened();
+    await press("ArrowDown", field());
+    model.event({ type: "session", session: session({ id: "zzzzzzzz", started: 300 }) });
+    await draw(model);
+    expect(options()).toHaveLength(4);
+    await press("Enter", field());
+    expect(hub.sent.pop()).toMatchObject({ session: "k3f9q2ma" });
+  });
+
   it("follows the newest again", async () => {
     const { hub, model } = await opened();
     model.follow("aaaaaaaa");

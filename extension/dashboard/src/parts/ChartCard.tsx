@@ -50,6 +50,7 @@ export function ChartCard({ model, session }: { model: Model; session: Session }
       {series.length > 0
         ? <Chart series={series} kind={known} axis={axis} log={log} height={height} zoom={zoom} onZoom={setZoom} />
         : <p class="empty plotless">{nothing(metric, session)}</p>}
+      {series.length > 0 && session.world_size > 1 && <p class="remark">{`The values of all ${session.world_size} ranks, in the order in which they came.`}</p>}
       <Remarks series={series} axis={axis} log={log} zoom={zoom} />
     </section>
   );

@@ -1,4 +1,5 @@
 // What the script wrote, as on a terminal; follows the end unless the reader scrolled up.
+import type { VNode } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import * as format from "../format";
 import type { Line } from "../lines";
@@ -29,10 +30,7 @@ export function Logs({ model, session }: TabProps) {
     if (element) logs.stay(element.scrollHeight - element.scrollTop - element.clientHeight < NEAR);
   };
   const ranks = useMemo(() => new Set(logs.shown.map(({ rank }) => rank)).size > 1, [logs.shown]);
-  const written = useMemo(
-    () => logs.shown.map((line) => <Written key={line.key} line={line} ranks={ranks} found={logs.search} />),
-    [logs.shown, ranks, logs.search],
-  );
+  const written = useWritten(logs.shown, ranks, logs.search);
   return (
     <div class="logs">
       <div class="head">
@@ -42,7 +40,7 @@ export function Logs({ model, session }: TabProps) {
         {logs.earlier && <button class="quiet" onClick={() => void logs.older()}>earlier</button>}
         {!logs.following && <button onClick={() => { logs.stay(true); }}>{logs.missed ? `follow · ${format.count(logs.missed)} new` : "follow"}</button>}
       </div>
-      <div ref={list} class="written" tabIndex={0} role="log" aria-label="What the script wrote" onScroll={onScroll}>{written}</div>
+      <div ref={list} class="written" tabIndex={0} role="log" aria-live="off" aria-label="What the script wrote" onScroll={onScroll}>{written}</div>
       {!logs.shown.length && <p class="empty">{nothing(session.logs ?? 0, logs.search, logs.loaded, logs.fault)}</p>}
     </div>
   );
@@ -53,6 +51,16 @@ function nothing(count: number, search: string, loaded: boolean, fault: string):
   if (count === 0) return "The script has written nothing yet.";
   if (!loaded) return "Reading the log…";
   return search ? `No line contains “${search}”.` : "The script has written no line yet.";
+}
+
+/** Lines as elements; those of before are handed on as they are, and cost nothing. */
+function useWritten(shown: Line[], ranks: boolean, found: string): VNode[] {
+  const known = useMemo(() => new WeakMap<Line, VNode>(), [ranks, found]);
+  return useMemo(() => shown.map((line) => {
+    const element = known.get(line) ?? <Written key={line.key} line={line} ranks={ranks} found={found} />;
+    known.set(line, element);
+    return element;
+  }), [known, shown]);
 }
 
 /** At the end while it is followed; else the same line stays where it was when older ones come above it. */

@@ -8,25 +8,26 @@ import { Dialog } from "./Dialog";
 /** `null` stands for whichever is the newest. */
 type Choice = Session | null;
 
-const place = (at: number) => `session-${at}`;
+const NEWEST = "last";
+const name = (choice: Choice | undefined) => choice?.id ?? NEWEST;
 
 export function SessionList({ model, onClose }: { model: Model; onClose: () => void }) {
   const [text, setText] = useState("");
   const choices: Choice[] = [...(text ? [] : [null]), ...matching(model.sessions, text)];
-  const current = model.wanted === "last" ? 0 : choices.findIndex((choice) => choice?.id === model.session?.id);
-  const [chosen, setChosen] = useState(current);
-  const at = Math.max(0, Math.min(chosen, choices.length - 1));
+  // By name: a session that starts meanwhile moves the others down.
+  const [chosen, setChosen] = useState(model.wanted === NEWEST ? NEWEST : name(model.session));
+  const at = Math.max(0, choices.findIndex((choice) => name(choice) === chosen));
   const list = useRef<HTMLUListElement>(null);
   useEffect(() => { list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }); }, [at]);
 
   const pick = (choice: Choice | undefined) => {
     if (choice === undefined) return;
-    model.follow(choice?.id ?? "last");
+    model.follow(name(choice));
     onClose();
   };
   const onKey = (event: KeyboardEvent) => {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[event.key];
-    if (step) setChosen(Math.max(0, Math.min(choices.length - 1, at + step)));
+    if (step) setChosen(name(choices[Math.max(0, Math.min(choices.length - 1, at + step))]));
     else if (event.key === "Enter") pick(choices[at]);
     else return;
     event.preventDefault();
@@ -39,17 +40,17 @@ export function SessionList({ model, onClose }: { model: Model; onClose: () => v
         <button class="quiet" onClick={onClose}>Close <kbd>esc</kbd></button>
       </div>
       <input
-        type="text" role="combobox" aria-expanded="true" aria-controls="sessions" aria-activedescendant={place(at)} aria-label="Find a session"
+        type="text" role="combobox" aria-expanded="true" aria-controls="sessions" aria-activedescendant={`option-${name(choices[at])}`} aria-label="Find a session"
         placeholder="name, id, project or state" autofocus value={text} onKeyDown={onKey}
-        onInput={(event) => { setText(event.currentTarget.value); setChosen(0); }}
+        onInput={(event) => { setText(event.currentTarget.value); setChosen(NEWEST); }}
       />
       <ul ref={list} id="sessions" role="listbox" aria-label="Sessions">
         {choices.map((choice, number) => (
           <li
-            key={choice?.id ?? "last"} id={place(number)} role="option" aria-selected={number === at}
+            key={name(choice)} id={`option-${name(choice)}`} role="option" aria-selected={number === at}
             onClick={() => { pick(choice); }}
           >
-            {choice ? <Row session={choice} shown={choice.id === model.session?.id} /> : <Newest wanted={model.wanted === "last"} />}
+            {choice ? <Row session={choice} shown={choice.id === model.session?.id} /> : <Newest wanted={model.wanted === NEWEST} />}
           </li>
         ))}
       </ul>
