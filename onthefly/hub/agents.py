@@ -49,18 +49,26 @@ class AgentServer:
         self._server: Optional[asyncio.AbstractServer] = None
         self.connections: set[asyncio.StreamWriter] = set()
         """Proven agents."""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str) -> int:
         """Listen; the port that the system chose."""
-        self._server = await asyncio.start_server(self._serve, host, 0, limit=1 << 20)
+        self._server = await asyncio.start_server(self._connected, host, 0, limit=1 << 20)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Stop listening and hang up."""
         if self._server is not None:
             self._server.close()
-        for writer in list(self.connections):
-            writer.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

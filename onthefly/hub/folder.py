@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -53,6 +54,8 @@ class DataFolder:
             temporary.replace(folder / "session.json")
         except OSError as error:
             log.warning("session %s: session.json is not written: %s", session.id, error)
+            with contextlib.suppress(OSError):
+                (folder / ".session.json.new").unlink(missing_ok=True)
 
     def read_all(self) -> Iterator[Session]:
         """The sessions of earlier hubs."""

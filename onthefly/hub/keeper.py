@@ -211,7 +211,8 @@ class Keeper:
         """The store took nothing: keep the frames, say so, and try again later with the store opened anew."""
         reason = error.message if isinstance(error, OnTheFlyError) else str(error)
         log.error("session %s: nothing is saved: %s", live.info.id, reason)
-        live.storing(reason.splitlines()[0][:300] if reason else type(error).__name__)
+        reason = reason.rpartition("Original error: ")[2].partition("\n")[0]
+        live.storing(reason[:300] or type(error).__name__)
         queue.frames = frames + queue.frames
         queue.retry_at = time.monotonic() + queue.retry_after
         asyncio.get_running_loop().call_later(queue.retry_after, self._arrived.set)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import platform
@@ -12,12 +13,14 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Optional
 
 import duckdb
 from aiohttp import web
 
+from onthefly.errors import ExitCode
 from onthefly.hub.agents import AgentServer
 from onthefly.hub.api import Api
 from onthefly.hub.auth import Guardian, add_headers, middleware
@@ -43,7 +46,43 @@ HOST = "127.0.0.1"
 PORTS_TRIED = 20
 HOUSEKEEPING_SECONDS = 2.0
 LEAVING_SECONDS = 8.0
+HUNG_SECONDS = 10.0
 MAX_BODY = 1024 * 1024
+
+
+class Watchdog:
+    """Ends a hub whose event loop hangs: agents and pages find a fresh one, and what was not committed is sent again.
+
+    A thread, since a loop that hangs cannot look after itself. Two looks without a beat between them: a machine that
+    slept, or a process that was stopped, wakes up with one.
+    """
+
+    def __init__(self, seconds: float = HUNG_SECONDS) -> None:
+        self._seconds = seconds
+        self._beats = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="onthefly-watchdog", daemon=True)
+
+    async def beat(self) -> None:
+        """Show for ever that the loop runs."""
+        self._thread.start()
+        try:
+            while True:
+                self._beats += 1
+                await asyncio.sleep(self._seconds / 10)
+        finally:
+            self._over.set()
+
+    def _watch(self) -> None:
+        seen, missed = self._beats, 0
+        while missed < 2:
+            if self._over.wait(self._seconds / 2):
+                return
+            missed = missed + 1 if self._beats == seen else 0
+            seen = self._beats
+        log.critical("the hub's event loop hangs: it ends, and another takes over")
+        faulthandler.dump_traceback(sys.stderr)
+        os._exit(ExitCode.FAILED)
 
 
 class Hub:
@@ -72,7 +111,7 @@ class Hub:
         """Run until ``stop`` is set or nobody has needed it for its idle time."""
         self._keeper.start()
         self._clients.start()
-        telemetry = asyncio.ensure_future(self._telemetry.run())
+        helpers = [asyncio.ensure_future(work) for work in (self._telemetry.run(), Watchdog().beat())]
         runner = web.AppRunner(self.app, access_log=None, handle_signals=False)
         await runner.setup()
         listener = _listen(self._settings.port)
@@ -89,7 +128,8 @@ class Hub:
             await self._wait(stop)
         finally:
             _unpublish(path, self._settings)
-            telemetry.cancel()
+            for helper in helpers:
+                helper.cancel()
             await self._agents.close()
             await self._clients.close()
             await runner.cleanup()

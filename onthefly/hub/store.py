@@ -69,10 +69,15 @@ class Store:
         if newer:
             raise Refused(f"session {session} was recorded by a newer version of OnTheFly ({newer[0]})",
                           "look at it from the environment that made it, or upgrade this one")  # fmt: skip
+        if path.exists() and not path.stat().st_size:
+            path.unlink()  # of an attempt that ended before anything was in it
+        fresh = not path.exists()
         try:
             self._open(path)
         except duckdb.Error as error:
-            if not _damaged(path, error):
+            if fresh:
+                path.unlink(missing_ok=True)
+            if fresh or not _damaged(path, error):
                 raise
             self.set_aside = _rename(path)
             log.error("session %s: its store is damaged (%s): kept as %s, a new one begins", session, error,

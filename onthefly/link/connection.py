@@ -24,18 +24,22 @@ class Connection:
     """A proven connection; raises OSError when it breaks."""
 
     def __init__(self, hub: HubFile) -> None:
-        """Connect and prove; :class:`HubUnavailable` if nothing answers there, or not the hub that wrote the file."""
+        """Connect, and no more; :class:`HubUnavailable` if nothing answers there."""
+        self._hub = hub
+        self._reader = FrameReader()
         try:
             self.socket = socket.create_connection((hub.host, hub.agent_port), timeout=TIMEOUT)
         except OSError as error:
             raise HubUnavailable(f"the hub does not answer on port {hub.agent_port}: {error}") from error
-        self._reader = FrameReader()
+
+    def prove(self) -> None:
+        """Both sides show that they know the token; :class:`HubUnavailable` if it is not the hub of that file."""
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._prove(hub.token)
+            self._prove(self._hub.token)
         except (OSError, HubUnavailable) as error:
             self.socket.close()
-            raise HubUnavailable(f"port {hub.agent_port} is not the hub's: {error}") from error
+            raise HubUnavailable(f"port {self._hub.agent_port} is not the hub's: {error}") from error
 
     def _prove(self, token: str) -> None:
         ours = nonce()

@@ -14,12 +14,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from onthefly.errors import HubUnavailable
+from onthefly.errors import HubUnavailable, report
 from onthefly.link.connection import Connection
 from onthefly.link.discovery import POLL_SECONDS, living_hub, not_started, spawn_hub
 from onthefly.link.frames import FrameError
 from onthefly.link.outbox import Outbox
-from onthefly.protocol import Ack, Command, Denied, Welcome
+from onthefly.protocol import Ack, Command, Denied, Noticed, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -104,12 +104,15 @@ class Link:
         """Wait at most ``timeout`` seconds until all is committed; what is not goes to the spool."""
         self._closing = True
         self._wake()
-        if not self._drained.wait(timeout) and self._connection is not None:
-            self._connection.hang_up()  # a hub that takes nothing holds the thread in its send
-        self._thread.join(1.0)
+        connection = self._connection
+        if not self._drained.wait(0.75 * timeout) and connection is not None:
+            connection.hang_up()  # a hub that takes nothing holds the thread
+        self._thread.join(0.25 * timeout)
         if not self._thread.is_alive():
             self._collect()
             self._outbox.spill()
+            if self._outbox.dropped:
+                report(f"{self._outbox.dropped} blocks of records are lost: the hub took none, and no disk had room")
 
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent. No lock is taken, nothing is sent."""
@@ -202,6 +205,10 @@ class Link:
         self._welcomed = True
         self._spawned, self._expected_until = False, 0.0
         self._retry_after = FIRST_RETRY
+        if self._outbox.dropped:
+            text = f"{self._outbox.dropped} blocks of records found no place while the hub was away, and are lost"
+            self._outbox.add(Noticed(text=text, remedy="", time=time.time()))
+            self._outbox.dropped = 0
         self._on_open(welcome.url)
 
     def _connect(self) -> None:
@@ -211,6 +218,7 @@ class Link:
             if hub is None:
                 return  # one is starting: looked for again in a moment
             self._connection = Connection(hub)
+            self._connection.prove()
             self._connection.send(self._outbox.hello())
             self._distrusted = None
         except (HubUnavailable, OSError) as error:

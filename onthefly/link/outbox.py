@@ -36,7 +36,7 @@ class Outbox:
         self._spooled_seq = 0
         """The newest frame that went to disk."""
         self.dropped = 0
-        """Frames that found no place any more."""
+        """Frames that found no place any more: lost."""
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -105,14 +105,22 @@ class Outbox:
     def _append(self, frames: list[bytes]) -> None:
         self._spool.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        with os.fdopen(os.open(self._spool, flags, 0o600), "ab") as file:
-            if file.tell() == 0:
-                file.write(self.hello())
-            for place, frame in enumerate(frames):
-                if file.tell() + len(frame) > SPOOL_BYTES:
-                    self.dropped += len(frames) - place
-                    return
-                file.write(frame)
+        descriptor = os.open(self._spool, flags, 0o600)
+        size = os.fstat(descriptor).st_size
+        try:
+            with os.fdopen(descriptor, "ab", closefd=False) as file:
+                if size == 0:
+                    file.write(self.hello())
+                for place, frame in enumerate(frames):
+                    if file.tell() + len(frame) > SPOOL_BYTES:
+                        self.dropped += len(frames) - place
+                        return
+                    file.write(frame)
+        except OSError:  # a full disk: what is there already stays whole
+            os.ftruncate(descriptor, size)
+            raise
+        finally:
+            os.close(descriptor)
 
 
 def _frame(file: BinaryIO) -> bytes:

@@ -58,6 +58,7 @@ class Agent:
 
     def __init__(self, hub: HubFile, first: Hello | None = None) -> None:
         self.connection = Connection(hub)
+        self.connection.prove()
         self.hello = hello() if first is None else first
         self.connection.send(encode(0, self.hello))
         self.seq = 0

@@ -148,6 +148,7 @@ def test_strangers_and_noise_on_the_agents_port(hub: Running) -> None:
     assert len(answer) == 64  # its nonce and proof, and then nothing: ours was wrong
     for noise in (LENGTH.pack(2**31), struct.pack("<I", 3) + b"\xc1\xc1\xc1", encode(1, records(0, 1, 1))):
         connection = Connection(hub.file)
+        connection.prove()
         connection.send(noise)
         with pytest.raises(OSError, match=r"closed|reset"):
             [list(connection.receive()) for _ in range(9)]
