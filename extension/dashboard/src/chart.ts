@@ -33,11 +33,12 @@ export function hidden(series: Series): number {
   return series.low.filter((value) => value <= 0).length;
 }
 
-/** Steps that one point stands for, as a mean over the points of a part of the x axis; 1 where all are raw. */
-export function grain(series: Series, axis: Axis, range: Range | null): number {
+/** Steps that one point stands for in a part of the x axis, about; null where each point is a value as it came. */
+export function grain(series: Series, axis: Axis, range: Range | null): number | null {
   const inside = places(series, axis).map(within(range));
-  const weights = series.weight.filter((_, place) => inside[place]);
-  return weights.length ? weights.reduce((sum, weight) => sum + weight, 0) / weights.length : 1;
+  const [first, last] = [inside.indexOf(true), inside.lastIndexOf(true)];
+  if (!series.weight.slice(first, last + 1).some((weight) => weight > 1)) return null;
+  return first === last ? series.at(first).weight : (series.at(last).step - series.at(first).step) / (last - first);
 }
 
 export function options(element: HTMLElement, height: number, axis: Axis, log: boolean, unit: string): uPlot.Options {

@@ -37,8 +37,8 @@ export function memory(mb: number): string {
 /** What watching costs at least: the time inside our hooks in a step, and its share of the step. */
 export function cost(us: number | null, stepMs: number | null): string {
   if (us === null) return "cost –";
-  if (!stepMs) return `cost ≥ ${us.toFixed(0)} µs`;
-  return `cost ≥ ${us.toFixed(0)} µs · ${percent(us / 1000 / stepMs)}`;
+  const time = `cost ≥ ${micro(us)}`;
+  return stepMs ? `${time} · ${percent(us / 1000 / stepMs)}` : time;
 }
 
 export function micro(us: number): string {

@@ -140,10 +140,10 @@ export class Model {
 
   /** A part of the page shows these metrics from now on (none: it is closed); only what is shown is sent. */
   show(part: string, metrics: readonly string[]): void {
-    const before = this.wantedMetrics().join();
+    const before = this.wantedMetrics();
     this.demands.set(part, metrics);
     const wanted = this.wantedMetrics();
-    if (wanted.join() === before) return;
+    if (wanted.length === before.length && wanted.every((metric) => before.includes(metric))) return;
     for (const known of [...this.curves.keys()]) if (!wanted.includes(known)) this.curves.delete(known);
     if (this.connection === "open") this.follow(this.wanted);
   }

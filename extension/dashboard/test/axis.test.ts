@@ -62,8 +62,9 @@ describe("chart data", () => {
     const made = series({ step: [0, 10, 20], value: [1, 1, 1], low: [0, 0, 0], high: [9, 9, 9] });
     expect(grain(made, "step", null)).toBe(10);
     made.take(columns({ step: [30, 31], value: [1, 1] }, false));
-    expect(grain(made, "step", { min: 30, max: 40 })).toBe(1);
+    expect(grain(made, "step", { min: 30, max: 40 })).toBeNull();
     expect(grain(made, "step", { min: 0, max: 25 })).toBe(10);
+    expect(grain(made, "step", { min: 500, max: 600 })).toBeNull(); // nothing is there
     expect(data(made, "step", false, null)[2]?.[0]).toBe(9);
   });
 });

@@ -73,6 +73,7 @@ describe("metrics", () => {
     model.show("system", ["cpu", "rss"]);
     model.show("system", ["cpu", "rss"]);
     model.show("system", []);
+    model.show("overhead", ["step_ms"]); // is on a tile
     expect(subscribed(hub).map((metrics) => metrics.filter((name) => !(TILES as readonly string[]).includes(name)))).toEqual([
       ["loss"], ["loss", "grad_norm"], ["loss", "grad_norm", "cpu", "rss"], ["loss", "grad_norm"],
     ]);

@@ -63,7 +63,7 @@ function Remarks({ series, axis, log, zoom }: { series: Series; axis: Axis; log:
   const bad = series.bad.length;
   return (
     <>
-      {steps > 1 && <p class="remark">{`Each point is the mean of about ${format.count(Math.round(steps))} steps; the band is their lowest and highest value.`}</p>}
+      {steps !== null && <p class="remark">{`Each point is the mean of ${steps < 1.5 ? "several values" : `about ${format.count(Math.round(steps))} steps`}; the band is their lowest and highest value.`}</p>}
       {axis === "epoch" && onlyOneEpoch(series) && <p class="remark">The length of an epoch is known once one is over: until then the points are spread over the whole of it.</p>}
       {left > 0 && <p class="warn">{`${format.counted(left, "point holds", "points hold")} values at or below 0, which a logarithmic axis cannot show.`}</p>}
       {bad > 0 && <p class="warn">{`${bad === MAX_BAD ? `${MAX_BAD} or more values are` : format.counted(bad, "value is", "values are")} NaN or infinite, first at step ${format.count(series.bad[0] ?? 0)}.`}</p>}
