@@ -57,6 +57,6 @@ function State({ session }: { session: Session }) {
 function Unsaved({ session }: { session: Session }) {
   const since = session.unsaved_since;
   if (since === null || since === undefined) return null;
-  const title = "New records wait in memory until they can be saved; the script goes on. Mend the reason (for instance, free space on the disk), and they are saved by themselves; a script or hub that ends before loses them.";
+  const title = "New records wait in memory until they can be saved; the script goes on. Mend the reason (for instance, free space on the disk), and they are saved by themselves. Until then, keep the script and the hub running.";
   return <span class="badge" role="alert" title={title}>{`not saved since ${format.clock(since)}: ${session.unsaved_reason ?? ""}`}</span>;
 }
