@@ -10,6 +10,7 @@ import sys
 
 from onthefly.patching.imports import when_imported
 from onthefly.settings import Settings, claim_rank
+from onthefly.version import release
 
 TYPE_CHECKING = False  # the import of typing loads 20 modules
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _hidden(path: "Sequence[str]") -> str:
 def _arm(settings: Settings, main: bool) -> str:
     """Watch the script or a rank of it, or wait in a child until it trains; why not, if that cannot be done."""
     version = getattr(sys.modules["torch"], "__version__", "0")
-    if _release(version) < OLDEST_TORCH:
+    if release(version) < OLDEST_TORCH:
         return f"torch {version} is older than {'.'.join(map(str, OLDEST_TORCH))}"
     try:
         if main:
@@ -84,8 +85,3 @@ def await_training(settings: Settings) -> None:
         join_session(settings)
 
     FirstUse(join, Guard("watching a child of the script", strict=settings.strict))
-
-
-def _release(version: str) -> "tuple[int, ...]":
-    parts = version.split("+")[0].split(".")[:2]
-    return tuple(int(part) for part in parts if part.isdigit())

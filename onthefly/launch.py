@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from onthefly.errors import Guard, OnTheFlyError, report
 from onthefly.settings import Settings
+from onthefly.version import __version__, release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,14 +123,17 @@ def _new_session() -> str:
 def _start_hub() -> None:
     """Start a hub if none is alive, and do not wait for it: the import of torch takes longer than its start."""
     try:
-        from onthefly.link.discovery import alive, read_hub, spawn_hub
+        from onthefly.link.discovery import living_hub, spawn_hub
     except SystemExit as error:  # a module of that name that takes itself for a program
         raise ImportError(f"what it needs exits when it is imported, with {error.code!r}") from error
 
     settings = Settings()
     try:
-        hub = read_hub(settings)
-        if hub is None or not alive(hub.pid):
+        hub = living_hub(settings)
+        if hub is not None and release(hub.version) < release(__version__):
+            os.kill(hub.pid, signal.SIGTERM)  # it commits what it has, and ours takes over: agents find it by its file
+            hub = None
+        if hub is None:
             spawn_hub(settings)
     except OnTheFlyError as error:
         remedy = f" ({error.remedy})" if error.remedy else ""
