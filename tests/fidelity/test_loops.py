@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from tests.watching import Row
 
 WRONG = {
+    "batches_kept_in_a_list": "batches before the last 16 are forgotten, and their losses measured by the newest",
     "counted_from_the_end": "a negative index is recorded as it is: -1 means no sample",
     "fetched_in_file_order": "__getitems__ of a data set is taken to keep the order",
     "like_a_subset": "whatever has `dataset` and `indices` is taken for a Subset",
     "penalty_as_long_as_a_batch": "a loss that is of no batch is spread over samples where it is as long",
     "replaced_by_data": "the batch's tensor is trusted although its rows were replaced",
     "reversed_in_place": "the batch's tensor is trusted although its rows were moved in place",
+    "stream_of_tokens": "the rows of a stream's losses are never compared with the size of its batches",
     "subset_changed_after_the_fetch": "indices of a Subset are looked up when the loss is read, not when it is fetched",
     "subset_changed_under_workers": "the same: workers have copies",
     "without_a_loader_after_one": "a loss is measured by the last batch of a loader that ended",

@@ -106,6 +106,22 @@ def stream_from_workers() -> State:
     return fit(net(), DataLoader(Stream(), 8, num_workers=2))
 
 
+class Sentences(IterableDataset[Any]):
+    """Samples of four tokens each."""
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from torch.randint(0, 12, (40, 5))
+
+
+@captured("they are not samples")
+def stream_of_tokens() -> State:
+    """A language model on a stream: a row is a token, and samples are as many as the batch has."""
+    model = nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 12))
+    loader: DataLoader[Any] = DataLoader(Sentences(), 8)
+    return fit(model, ((x[:, :-1], x[:, 1:]) for x in loader), loss=lambda out, y: F.cross_entropy(
+        out.reshape(-1, 12), y.reshape(-1)))  # fmt: skip
+
+
 @captured("index")
 def weighted_sampler() -> State:
     """Rare classes more often: a sample may be in a batch twice."""
@@ -163,6 +179,57 @@ def batched_by_the_data_set() -> State:
     made = data()
     sampler = BatchSampler(RandomSampler(made), 16, False)
     return fit(net(), DataLoader(made, batch_size=None, sampler=sampler))
+
+
+class Endless(DataLoader[Any]):
+    """One iterator for all epochs, as detection and image libraries have it."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        object.__setattr__(self, "batch_sampler", Repeated(self.batch_sampler))
+        self.batches = super().__iter__()
+
+    def __iter__(self) -> Any:
+        for _ in range(6):
+            yield next(self.batches)
+
+
+class Repeated:
+    """A batch sampler that never ends."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            yield from self.inner
+
+
+@captured("index")
+def endless_loader() -> State:
+    return fit(net(), Endless(data(), 16, shuffle=True))
+
+
+@captured("index")
+def batches_kept_in_a_list() -> State:
+    """Read once, used for all epochs; the last is short."""
+    return fit(net(1), list(DataLoader(values(), 4)), loss=lambda out, y: F.mse_loss(out, y))
+
+
+@captured("index")
+def limited_epochs() -> State:
+    """The first batches of each epoch only, and validation in inference mode on a loader that ends."""
+    model, made = net(1), values()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    state: State = []
+    for _ in range(3):
+        batches = iter(DataLoader(made, 16, shuffle=True))
+        model.train()
+        state += fit(model, [next(batches), next(batches)], optimizer, lambda out, y: F.mse_loss(out, y), epochs=1)
+        model.eval()
+        with torch.inference_mode():
+            state += [F.mse_loss(model(x), y).item() for x, y in DataLoader(made, 16)]
+    return state
 
 
 @captured("index")
