@@ -48,18 +48,10 @@ IMPURE = {
 """Loops that watching changes, and how: a loop that is repaired is taken out here."""
 
 FULL = os.environ.get("ONTHEFLY_FULL") == "1"
-"""Each loop in fresh processes of its own, and not only some of them together."""
+"""Each loop in fresh processes of its own, and not all of them in one."""
 
-SOME = [
-    "plain",
-    "workers",
-    "stream_from_workers",
-    "data_that_draws_in_workers",
-    "scaled",
-    "lbfgs",
-    "hooks_of_the_script",
-]
-FRESH = [[name] for name in loops.LOOPS if name not in IMPURE] if FULL else [SOME]
+PURE = [name for name in loops.LOOPS if name not in IMPURE]
+FRESH = [[name] for name in PURE] if FULL else [PURE]
 
 WITHOUT_STEPS = ("by_hand", "gradients_by_hand")
 """No optimizer of theirs steps: there is no place to pause."""
@@ -210,7 +202,7 @@ def test_a_change_around_the_script_would_be_seen(name: str, monkeypatch: pytest
     assert changed == [name]
 
 
-@pytest.mark.parametrize("names", FRESH, ids=lambda names: names[0] if FULL else "some")
+@pytest.mark.parametrize("names", FRESH, ids=lambda names: names[0] if FULL else "all")
 def test_fresh_processes_agree(home: Home, names: list[str]) -> None:
     environment = {"PYTHONPATH": str(REPOSITORY)}
     plain = home.python("-m", "tests.loops", *names, **environment)
