@@ -30,6 +30,7 @@ def main():
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
+    torch.set_num_threads(1)  # matrices this small are slower on more
     diabetes = load_diabetes()
     inputs = torch.tensor(diabetes.data, dtype=torch.float32) * len(diabetes.data) ** 0.5  # to unit variance
     targets = torch.tensor(diabetes.target, dtype=torch.float32).unsqueeze(1)

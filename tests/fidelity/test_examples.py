@@ -62,12 +62,15 @@ def test_every_sample(
         if torch.is_grad_enabled() and len(given) == len(truth.calls):
             given.append(inputs[0].clone())
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     handle = nn.modules.module.register_module_forward_pre_hook(looks)  # type: ignore[arg-type]
     try:
         with watched() as kept:
             main()
     finally:
         handle.remove()
+        torch.set_num_threads(threads)
     rows, known = kept.rows(), inputs_of()
     truth.check(rows, names_known=False)
     assert len(rows) == len(given) == epochs * steps
