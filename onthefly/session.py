@@ -22,6 +22,7 @@ from onthefly.core.meter import Meter
 from onthefly.errors import Guard, HubUnavailable, report
 from onthefly.instruments.backward import BackwardInstrument
 from onthefly.instruments.data import DataInstrument
+from onthefly.instruments.functions import FunctionInstrument
 from onthefly.instruments.optimizer import OptimizerInstrument
 from onthefly.link.link import Link
 from onthefly.protocol import (
@@ -82,6 +83,7 @@ class Session:
             self._arm("watching data loaders", lambda guard: DataInstrument(self._recorder.open_source, meter, guard)),
             self._arm("reading losses", lambda guard: BackwardInstrument(
                 self._recorder.observe, self._recorder.beware_of_hooks, guard)),
+            self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard)),
             self._arm("recording steps", lambda guard: OptimizerInstrument(
                 self._recorder.stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip

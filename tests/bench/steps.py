@@ -34,8 +34,8 @@ def switch(on: bool) -> None:
     session: Any = onthefly.session._session
     if session is None:
         return
-    data, backward, optimizer = session._instruments
-    for slot in (*data._slots, *backward._slots):
+    data, backward, functions, optimizer = session._instruments
+    for slot in (*data._slots, *backward._slots, *functions._slots):
         setattr(slot.owner, slot.name, slot._ours if on else slot._before)
     for handle in optimizer._handles:
         handle.remove()
