@@ -130,12 +130,12 @@ def _divides_by(step: Scaling, rows: int) -> bool:
     return step.operator is torch.div and other is not None and other.is_cpu and other.item() == rows
 
 
-def _l1(again: Callable[..., Tensor], input: Tensor, target: Tensor, reduction: int = MEAN) -> Noted:
+def _l1(again: Callable[..., Tensor], input: Tensor, target: Tensor, reduction: int = NONE) -> Noted:
     return (input, target), reduction, lambda: again(input, target, NONE)
 
 
 def _kl(
-    again: Callable[..., Tensor], input: Tensor, target: Tensor, reduction: int = MEAN, *, log_target: bool = False
+    again: Callable[..., Tensor], input: Tensor, target: Tensor, reduction: int = NONE, *, log_target: bool = False
 ) -> Noted:
     return (input, target), reduction, lambda: again(input, target, NONE, log_target=log_target)
 
