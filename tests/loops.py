@@ -202,9 +202,32 @@ def buffers() -> State:
     return [model.state_dict(), total]
 
 
+def composites() -> State:
+    """Losses whose functions have slots, and cross entropy that is smoothed or of probabilities."""
+    model, dataset = net(), data()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses: list[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = [
+        lambda x, y: F.l1_loss(x[:, 0], y.float()),
+        lambda x, y: F.kl_div(F.log_softmax(x, 1), F.one_hot(y, 4).float(), reduction="batchmean"),
+        lambda x, y: F.poisson_nll_loss(x[:, 0], y.float(), full=True),
+        lambda x, y: F.gaussian_nll_loss(x[:, 0], y.float(), F.softplus(x[:, 1])),
+        lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
+        lambda x, y: F.cross_entropy(x, F.one_hot(y, 4).float()),
+        lambda x, y: F.l1_loss(x[:, 0], y.float()) + F.huber_loss(x[:, 1], y.float()),
+    ]
+    seen = []
+    for x, y in DataLoader(dataset, 16, shuffle=True):
+        for loss in losses:
+            optimizer.zero_grad()
+            seen.append(loss(model(x), y))
+            seen[-1].backward()
+            optimizer.step()
+    return [model.state_dict(), optimizer.state_dict(), [loss.item() for loss in seen]]
+
+
 LOOPS: dict[str, Callable[[], State]] = {
     loop.__name__: loop
-    for loop in (plain, workers, accumulation, lbfgs, gan, by_hand, bf16, checkpointed, odd, buffers)
+    for loop in (plain, workers, accumulation, lbfgs, gan, by_hand, bf16, checkpointed, odd, buffers, composites)
 }
 
 

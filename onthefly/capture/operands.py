@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from onthefly.capture.quiet import check_plain
+from onthefly.capture.quiet import autocast_as_now, check_plain
 from onthefly.capture.reading import (
     MEAN,
     NONE,
@@ -32,6 +32,7 @@ from onthefly.capture.reading import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     Noted = tuple[tuple[Any, ...], int, Callable[[], Tensor]]
 
@@ -66,7 +67,8 @@ class OpenLosses:
             tensors = [operand for operand in operands if isinstance(operand, Tensor)]
             if any(tensor.is_inference() for tensor in tensors):  # they have no version to compare
                 return
-            noted = Operands(operands, reduction, each, [(tensor, tensor._version) for tensor in tensors])
+            versions = [(tensor, tensor._version) for tensor in tensors]
+            noted = Operands(operands, reduction, each, versions, autocast_as_now(result.device.type))
             node.metadata[KEY] = noted
         self._open.append(weakref.ref(noted))
         if len(self._open) > MAX_OPEN:
@@ -83,13 +85,19 @@ class Operands(Reader):
     """One such loss, which reads itself."""
 
     def __init__(
-        self, operands: tuple[Any, ...], reduction: int, each: Callable[[], Tensor], versions: list[tuple[Tensor, int]]
+        self,
+        operands: tuple[Any, ...],
+        reduction: int,
+        each: Callable[[], Tensor],
+        versions: list[tuple[Tensor, int]],
+        autocast: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        """``operands``: input and target first. ``each()`` computes the loss of each element."""
+        """``operands``: input and target first. ``each()`` computes the loss of each element, in that autocast."""
         self._operands: tuple[Any, ...] = operands
         self._reduction = reduction
         self._each: Callable[[], Tensor] | None = each
         self._versions = versions
+        self._autocast = autocast
         self._gone = ""
 
     def let_go(self, why: str) -> None:
@@ -105,10 +113,11 @@ class Operands(Reader):
         if any(tensor._version != version for tensor, version in self._versions):
             self.let_go(CHANGED)
             raise Unreadable(CHANGED)
-        values = self._each()
-        rows = rows_of(values, self._reduction, outer)
         summed = (outer or self._reduction) == SUM
-        value = reduced(values, outer or self._reduction)
+        with self._autocast():
+            values = self._each()
+            rows = rows_of(values, self._reduction, outer)
+            value = reduced(values, outer or self._reduction)
         # One of another shape was stretched, and is tied as a view of itself, which proves no row.
         target: Tensor = self._operands[1]
         if target.shape != values.shape:

@@ -69,6 +69,7 @@ def train(
     reduce: Callable[..., torch.Tensor],
     dtype: torch.dtype = torch.float32,
     rate: float = 0.1,
+    autocast: bool = False,
 ) -> list[Row]:
     """Two epochs; ``reduce(x, y)`` is what the script back-propagates."""
     torch.manual_seed(0)
@@ -78,8 +79,10 @@ def train(
         for _ in range(2):
             for x, y in loader:
                 optimizer.zero_grad()
-                with torch.no_grad():
-                    truth.add(x, loss(model(x).to(dtype), y, "none"))
-                reduce(model(x).to(dtype), y).backward()
+                with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                    with torch.no_grad():
+                        truth.add(x, loss(model(x).to(dtype), y, "none"))
+                    reduced = reduce(model(x).to(dtype), y)
+                reduced.backward()
                 optimizer.step()
     return kept.rows()

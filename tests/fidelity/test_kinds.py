@@ -135,6 +135,46 @@ def test_every_reduction_and_tail(name: str, how: str, dtype: torch.dtype) -> No
     truth.check(rows, summed=how.startswith("sum"), factor={"/4": 0.25, "neg": -2.0}.get(how, 1.0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", KINDS)
+def test_under_autocast(name: str, dtype: torch.dtype) -> None:
+    """Targets in float32; and in bfloat16, which autocast copies, so that most graphs keep another than the batch's."""
+    kind, loss = KINDS[name]
+    data = dataset(kind, 16, dtype)
+    truth = Truth(data)
+    rows = train(
+        DataLoader(data, 8), loss, truth, lambda x, y: loss(x, y, "mean"), torch.bfloat16, rate=1e-3, autocast=True
+    )
+    cast = dtype == torch.bfloat16 and name.startswith(("smooth_l1", "huber", "mse", "bce", "probabilities"))
+    truth.check(rows, identity="none" if cast and name != "smooth_l1 beta 0" else "index")
+
+
+@pytest.mark.parametrize("name", ["smoothed", "probabilities weight", "huber", "l1"])
+def test_hooks_on_saved_tensors_run_no_more_often(name: str) -> None:
+    """Such a loss is left alone; the functions with slots keep what they need themselves."""
+    kind, loss = KINDS[name]
+    unpacked: list[int] = []
+
+    def unpack(tensor: torch.Tensor) -> torch.Tensor:
+        unpacked.append(1)
+        return tensor
+
+    def run() -> int:
+        unpacked.clear()
+        model = nn.Linear(6, 4)
+        for x, y in DataLoader(dataset(kind, 16), 8):
+            with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+                hooked = loss(model(x), y, "mean")
+            hooked.backward()
+        return len(unpacked)
+
+    plain = run()
+    assert plain
+    with watched() as kept:
+        assert run() == plain
+    assert [row.certificate for row in kept.rows()] == ["exact" if name == "l1" else "none"] * 2
+
+
 @pytest.mark.parametrize("how", ["function", "module", "by hand", "halved"])
 def test_a_mean_over_rows_is_of_summed_rows(how: str) -> None:
     data = dataset("share")
