@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -12,6 +12,9 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.loops.loop import MADE, State, captured, data, fit, net, values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def sequences(count: int = 40) -> TensorDataset:
@@ -255,3 +258,27 @@ def default_device() -> State:
         return fit(net(), DataLoader(data(), 16, generator=torch.Generator("cpu"), shuffle=True))
     finally:
         torch.set_default_device(cast("Any", None))
+
+
+@captured("index", "exact", "AddBackward0")
+def composites() -> State:
+    """Losses whose functions have slots, cross entropy that is smoothed or of probabilities, and a sum of two."""
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses: list[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = [
+        lambda x, y: F.l1_loss(x[:, 0], y.float()),
+        lambda x, y: F.kl_div(F.log_softmax(x, 1), F.one_hot(y, 4).float(), reduction="batchmean"),
+        lambda x, y: F.poisson_nll_loss(x[:, 0], y.float(), full=True),
+        lambda x, y: F.gaussian_nll_loss(x[:, 0], y.float(), F.softplus(x[:, 1])),
+        lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
+        lambda x, y: F.cross_entropy(x, F.one_hot(y, 4).float()),
+        lambda x, y: F.l1_loss(x[:, 0], y.float()) + F.huber_loss(x[:, 1], y.float()),
+    ]
+    seen: list[torch.Tensor] = []
+    for x, y in DataLoader(data(), 16, shuffle=True):
+        for loss in losses:
+            optimizer.zero_grad()
+            seen.append(loss(model(x), y))
+            seen[-1].backward()
+            optimizer.step()
+    return [model.state_dict(), optimizer.state_dict(), [loss.item() for loss in seen]]

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from onthefly.capture.recorder import Recorder
-from onthefly.instruments import backward, data
+from onthefly.instruments import backward, data, functions
 from onthefly.protocol import Command
 from tests import loops
 from tests.conftest import REPOSITORY
@@ -39,6 +39,7 @@ TARGETS = [
     (data._MultiProcessingDataLoaderIter, "_try_put_index"),
     (data._SingleProcessDataLoaderIter, "_next_data"),
     (data._MultiProcessingDataLoaderIter, "_next_data"),
+    *functions.SLOTS,
 ]
 
 IMPURE = {
