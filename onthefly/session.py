@@ -27,6 +27,7 @@ from onthefly.instruments.data import DataInstrument
 from onthefly.instruments.first_use import FirstUse
 from onthefly.instruments.functions import FunctionInstrument
 from onthefly.instruments.optimizer import OptimizerInstrument
+from onthefly.instruments.scaler import ScalerInstrument
 from onthefly.instruments.stdio import StdioInstrument
 from onthefly.link.link import Link
 from onthefly.protocol import (
@@ -104,6 +105,7 @@ class Session:
             self._arm("watching data loaders", lambda guard: DataInstrument(self._recorder.open_source, meter, guard)),
             self._arm("reading losses", lambda guard: BackwardInstrument(
                 self._recorder.observe, self._recorder.beware_of_hooks, guard)),
+            self._arm("noting scalers", lambda guard: ScalerInstrument(self._recorder.scaled, guard)),
             self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard)),
             self._arm("recording steps", lambda guard: OptimizerInstrument(stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip

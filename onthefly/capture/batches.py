@@ -3,104 +3,118 @@
 A tensor is tied to a batch by being one of its tensors or a view of one: by identity, never by address (addresses
 repeat) and never by "the newest batch" (right in 2 of 12 steps where a framework fetches one ahead). Tied to a batch is
 not tied to rows: a :class:`Tie` names samples only where the order of rows is proven.
+
+A loader may run in a thread of the script's while losses are computed in another: what is known of the newest batch is
+one tuple, which is replaced as a whole.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Mapping
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from onthefly.capture.datasets import Numbering, in_order
 from onthefly.capture.reading import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-REMEMBERED = 16
-"""Batches looked through for a loss's tensors: more than any loop holds at once."""
+    from collections.abc import Callable
 
 MAX_TENSORS = 64
 """Tensors remembered of one batch; a dictionary of a language model has four."""
 
 UNORDERED = "a collate_fn of the script's own may reorder or drop samples"
+FETCHED = "the data set fetches whole batches (__getitems__), perhaps in an order of its own"
 CROOKED = "the target is a view of the batch in another order"
+CHANGED = "the target was changed in place after the loader gave it"
 COMPUTED = "the loss's target is not a tensor of a batch (it was copied or computed)"
 NOT_INTEGERS = "the loader's indices are not integers"
 NO_LOADER = "the script uses no DataLoader"
 
 
-class LoaderRecord:
-    """One DataLoader of the script, as far as we know it; holds no reference to it or to its data."""
-
-    def __init__(self, number: int, loader: Any, recent: RecentBatches, finished: Callable[[], None]) -> None:
-        self.name = f"loader{number}"
-        self.epoch = 0
-        """Finished iterators of this loader."""
-        self.ordered = True
-        """Rows of a batch come in the order of its indices."""
-        self.plain = True
-        """They do, and its indices are those of the root dataset."""
-        self._recent = recent
-        self._finished = finished
-        self.nested: list[weakref.ref[Any]] = []
-        """The datasets around the root one, outermost first."""
-        self.renew(loader)
-
-    def renew(self, loader: Any) -> None:
-        """Look again at what the loader is made of: at each new iterator."""
-        self.nested = [weakref.ref(dataset) for dataset in _nested(loader.dataset)]
-        self.ordered = loader.collate_fn is default_collate
-        self.plain = self.ordered and not self.nested
-
-    def deliver(self, drawn: Any, data: Any) -> None:
-        """A batch reached the script, made from these indices of the loader's dataset."""
-        recent = self._recent
-        if not recent.tied:
-            recent.retire()
-        recent.loader, recent.epoch, recent.drawn, recent.tied = self, self.epoch, drawn, False
-        kind = type(data)
-        # A copy of the container, since scripts pop labels out of theirs.
-        if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
-            recent.held = tuple(data)
-        else:
-            recent.held = tuple(_tensors(data))
-
-    def finish(self) -> None:
-        """The iterator is exhausted: that is an epoch of this loader."""
-        self.epoch += 1
-        self._finished()
-
-    def root(self, drawn: list[Any]) -> list[Any] | None:
-        """Indices in the root dataset; None where they cannot be told."""
-        for known in self.nested:
-            subset = known()
-            if subset is None:
-                return None
-            try:
-                drawn = _pick(subset.indices, drawn)
-            except (TypeError, LookupError):  # something else that happens to have `dataset` and `indices`
-                return None
-        return drawn
-
-
 class Batch(NamedTuple):
-    """One delivered batch, without its data: we keep nobody's data alive."""
+    """One delivered batch. A plain tuple with these fields where there is one for each step."""
 
     loader: LoaderRecord
     epoch: int
     drawn: Any
-    """What the sampler gave: a list of indices in the loader's dataset, or something else."""
-    known: tuple[weakref.ref[Tensor], ...]
-    """Its tensors."""
+    """Indices in the root data set: a list; or something else where they are not known."""
+    held: tuple[Any, ...]
+    """What it is made of; empty once that was let go: we keep nobody's data alive."""
 
-    def tensors(self) -> list[Tensor]:
-        """Its tensors that are alive."""
-        return [tensor for known in self.known if (tensor := known()) is not None]
+
+class LoaderRecord:
+    """One DataLoader of the script, as far as we know it; holds no reference to its data."""
+
+    def __init__(self, number: int, loader: Any, recent: RecentBatches, finished: Callable[[], None]) -> None:
+        self.name = f"loader{number}"
+        self.epoch = 0
+        """Finished iterators of this loader; one that was left counts when the next begins, if a loss came of it."""
+        self.trained = -1
+        """The last epoch that a loss was seen of."""
+        self.doubt = ""
+        """Why rows of a batch may not come in the order of its indices; empty: they do."""
+        self.last: Batch | None = None
+        """Its newest batch, without its data, while another loader's is the newest of all."""
+        self.running = False
+        """An iterator has delivered, and has not come to its end."""
+        self.fresh: frozenset[int] = frozenset()
+        """Version counters that tensors of its batches have when they arrive (those from workers do not begin at 0)."""
+        self._recent = recent
+        self._finished = finished
+        self._workers: Any = lambda: None
+        """The iterator whose workers go on from epoch to epoch: a weak reference."""
+        self.renew(loader)
+
+    def renew(self, loader: Any) -> None:
+        """Look again at what the loader is made of: at each new iterator."""
+        if self.running and self.epoch in (self.trained, self._recent.tied_epoch(self)):
+            self._end()
+        workers = loader._iterator if loader.num_workers and loader.persistent_workers else None
+        if workers is None or self._workers() is not workers:
+            self.numbering = Numbering(loader.dataset, copied=loader.num_workers > 0)
+            self._workers = weakref.ref(workers) if workers is not None else lambda: None
+        self._direct = self.numbering.direct
+        self.doubt = ""
+        if loader.collate_fn is not default_collate:
+            self.doubt = UNORDERED
+        elif not in_order(loader.dataset):
+            self.doubt = FETCHED
+
+    def deliver(self, drawn: Any, data: Any) -> None:
+        """A batch reached the script, made from these indices of the loader's data set."""
+        recent = self._recent
+        newest = recent.newest
+        if newest is not None:
+            if newest is recent.tied:
+                newest[0].trained, recent.tied = newest[1], None
+            else:
+                recent.retire(newest)
+            if newest[0] is not self:
+                recent.take_over(self, newest)
+        if not self._direct and type(drawn) is list and drawn and drawn[0] is not None:
+            drawn = self.numbering.root(drawn)
+        if not self.running:
+            self.running = True
+            self.fresh = frozenset(tensor._version for tensor in tensors_of(data) if not tensor.is_inference())
+        kind = type(data)
+        # A copy of the container, since scripts pop labels out of theirs.
+        if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
+            recent.newest = (self, self.epoch, drawn, tuple(data))
+        else:
+            recent.newest = (self, self.epoch, drawn, tuple(tensors_of(data)))
+
+    def finish(self) -> None:
+        """The iterator is exhausted: that is an epoch of this loader."""
+        self._end()
+
+    def _end(self) -> None:
+        self.running = False
+        self.epoch += 1
+        self._finished()
 
 
 class Tie(NamedTuple):
@@ -110,7 +124,7 @@ class Tie(NamedTuple):
     epoch: int
     """Of that loader; -1 where there is none."""
     indices: list[Any] | None
-    """In the root dataset, one a row; None where the order of rows is not proven."""
+    """In the root data set, one a row; None where the order of rows is not proven."""
     doubt: str
     """Why samples have no index; empty if they do."""
 
@@ -119,78 +133,115 @@ class RecentBatches:
     """The newest batch of all loaders, those before it that no loss was seen of, and the search among them.
 
     The newest one is held as it was delivered, which the script does as well while it computes the loss: a reference to
-    each tensor costs 4 us a step. It is let go when the next one comes or a block is sent, whichever is first. Its
-    fields stand here, and not in an object of its own, because there is one for each step.
+    each tensor costs 4 us a step. It is let go when the next one comes or a block is sent, whichever is first.
     """
 
-    __slots__ = ("_older", "drawn", "epoch", "held", "loader", "tied")
+    __slots__ = ("_loaders", "_older", "newest", "tied")
 
     def __init__(self) -> None:
-        self._older: deque[Batch] = deque(maxlen=REMEMBERED)
-        self.loader: LoaderRecord | None = None
-        """Of the batch delivered last; None before the first."""
-        self.epoch = -1
-        self.drawn: Any = None
-        self.held: tuple[Any, ...] = ()
-        """What the newest batch is made of; empty once it was let go."""
-        self.tied = True
-        """A loss was plainly the newest batch's, or it stands among the older ones: nothing is lost with it."""
+        self.newest: tuple[Any, ...] | None = None
+        """With the fields of :class:`Batch`; None before the first."""
+        self.tied: tuple[Any, ...] | None = None
+        """The batch that the last loss was plainly of: nothing is lost with it."""
+        self._older: dict[int, tuple[weakref.ref[Tensor], Batch]] = {}
+        """Batches that no loss was seen of, by ``id`` of each of their tensors, while these live."""
+        self._loaders: list[LoaderRecord] = []
+        """In the order of their newest batches, but for the newest of all."""
 
-    def retire(self) -> None:
+    def retire(self, newest: tuple[Any, ...]) -> None:
         """Let the newest batch go, and remember it among the older ones."""
-        if self.held and self.loader is not None:
-            known = tuple(map(weakref.ref, _tensors(self.held)))
-            self._older.append(Batch(self.loader, self.epoch, self.drawn, known))
-        self.held, self.tied = (), True
+        loader, epoch, drawn, held = newest
+        if held:
+            batch = Batch(loader, epoch, drawn, ())
+            for tensor in tensors_of(held):
+                self._remember(tensor, batch)
+
+    def let_go(self) -> None:
+        """Hold the newest batch no longer; it is remembered as the others are."""
+        newest = self.newest
+        if newest is not None and newest[3]:
+            self.retire(newest)
+            let_go = (*newest[:3], ())
+            if self.tied is newest:
+                self.tied = let_go
+            if self.newest is newest:
+                self.newest = let_go
+
+    def take_over(self, loader: LoaderRecord, newest: tuple[Any, ...]) -> None:
+        """The newest batch is another loader's from now on."""
+        before, epoch, drawn, _ = newest
+        before.last = Batch(before, epoch, drawn, ())
+        self._loaders = [*(known for known in self._loaders if known not in (before, loader)), before]
+
+    def tied_epoch(self, loader: LoaderRecord) -> int:
+        """The epoch of that loader in which the last loss was plainly its; -1 if it was another's."""
+        return self.tied[1] if self.tied is not None and self.tied[0] is loader else -1
+
+    def _remember(self, tensor: Tensor, batch: Batch) -> None:
+        key, older = id(tensor), self._older
+
+        def forget(dead: Any) -> None:
+            if key in older and older[key][0] is dead:
+                del older[key]
+
+        older[key] = weakref.ref(tensor, forget), batch
 
     def tie(self, target: Tensor, rows: int) -> Tie:
         """Find the batch that a loss's target belongs to, and say whether its rows are samples, and which.
 
         A target of no batch may still be of the newest one (copied, cast): its rows are then samples without an index
-        if they are as many. A vector that fits no batch is never spread over samples (a penalty on weights): raises
-        :class:`Unreadable`.
+        if they are as many. A vector that fits no batch is never spread over samples: raises :class:`Unreadable`.
         """
-        if self.loader is None:
+        newest = self.newest
+        if newest is None:
             return Tie(None, -1, None, NO_LOADER)
-        newest = Batch(self.loader, self.epoch, self.drawn, ())
-        known = [(newest, _tensors(self.held)), *((batch, batch.tensors()) for batch in reversed(self._older))]
-        for batch, tensors in known:
-            if any(tensor is target for tensor in tensors):
-                return _tie(batch, rows, batch.loader.ordered, UNORDERED)
+        batch = self._batch_of(target, newest)
+        if batch is not None:
+            return _tie(batch, rows, 0, "" if target._version in batch.loader.fresh else CHANGED)
         base = target._base
-        for batch, tensors in known:
-            for tensor in tensors:
-                if tensor is base:
-                    straight = _straight(target, tensor)
-                    return _tie(batch, rows, straight and batch.loader.ordered, UNORDERED if straight else CROOKED)
-        return _tie(newest, rows, False, COMPUTED)
+        batch = self._batch_of(base, newest) if base is not None else None
+        if batch is not None and base is not None:
+            start = _first_row(target, base)
+            if start >= 0:
+                doubt = "" if base._version in batch.loader.fresh else CHANGED
+                return _tie(batch, rows, start, doubt, part=rows != base.shape[0])
+            return _tie(batch, rows, 0, CROOKED)
+        return self._computed(Batch(*newest), rows)
+
+    def _batch_of(self, tensor: Tensor, newest: tuple[Any, ...]) -> Batch | None:
+        for held in newest[3]:
+            if held is tensor or (type(held) is not Tensor and any(part is tensor for part in tensors_of(held))):
+                return Batch(*newest)
+        found = self._older.get(id(tensor))
+        return found[1] if found is not None and found[0]() is tensor else None
+
+    def _computed(self, newest: Batch, rows: int) -> Tie:
+        """Of a target that is of no batch: as many rows as the batch of the loader that is under way has samples."""
+        batch: Batch | None = newest
+        if not newest.loader.running:  # validation is over; training goes on
+            batch = next((loader.last for loader in reversed(self._loaders) if loader.running), None)
+        if batch is None:
+            return Tie(None, -1, None, COMPUTED)
+        tie = _tie(batch, rows, 0, COMPUTED)
+        batch.loader.trained = batch.epoch
+        return tie
 
 
-def _tie(batch: Batch, rows: int, proven: bool, doubt: str) -> Tie:
-    loader, epoch, drawn, _ = batch
-    if type(drawn) is not list or not drawn or drawn[0] is None:  # a stream's indices are all None
-        return Tie(loader, epoch, None, NOT_INTEGERS)
-    if len(drawn) != rows:
+def _tie(batch: Batch, rows: int, start: int, doubt: str, *, part: bool = False) -> Tie:
+    """Rows ``start`` to ``start + rows`` of that batch; with ``part`` they may be fewer than it has."""
+    loader, epoch, drawn, held = batch
+    if type(drawn) is not list or not drawn or drawn[0] is None:
+        sizes = {tensor.shape[0] for tensor in tensors_of(held) if tensor.dim()}
+        if sizes and rows not in sizes and not part:
+            raise Unreadable(f"the loss has {rows} rows for a batch of {max(sizes)}: they are not samples")
+        return Tie(loader, epoch, None, doubt or NOT_INTEGERS)
+    if len(drawn) != rows and not part:
         raise Unreadable(f"the loss has {rows} rows for a batch of {len(drawn)}: they are not samples")
-    indices = loader.root(drawn) if proven else None
-    return Tie(loader, epoch, indices, "" if indices is not None else NOT_INTEGERS if proven else doubt)
+    doubt = doubt or loader.doubt
+    return Tie(loader, epoch, None if doubt else drawn[start : start + rows], doubt)
 
 
-def _nested(dataset: Any) -> Iterator[Any]:
-    """The datasets around the root one, outermost first: all that have ``dataset`` and ``indices`` (Subset)."""
-    while hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
-        yield dataset
-        dataset = dataset.dataset
-
-
-def _pick(table: Any, places: list[Any]) -> list[Any]:
-    """``[table[p] for p in places]``; a third of the time for lists."""
-    if len(places) == 1:
-        return [table[places[0]]]
-    return list(itemgetter(*places)(table))
-
-
-def _tensors(data: Any) -> list[Tensor]:
+def tensors_of(data: Any) -> list[Tensor]:
     """The tensors of a batch, through tuples, lists and dictionaries, at most :data:`MAX_TENSORS`."""
     found: list[Tensor] = []
     pending: list[Any] = [data]
@@ -205,12 +256,17 @@ def _tensors(data: Any) -> list[Tensor]:
     return found
 
 
-def _straight(view: Tensor, origin: Tensor) -> bool:
-    """Row *i* of the view is row *i* of the origin: both laid out row by row, from the same place, all of it."""
-    return (
-        view.numel() == origin.numel()
-        and view.shape[0] == origin.shape[0]
-        and view.storage_offset() == origin.storage_offset()
-        and view.is_contiguous()
-        and origin.is_contiguous()
-    )
+def _first_row(view: Tensor, origin: Tensor) -> int:
+    """The row of the origin that the view begins with, where its rows are rows of the origin in their order; else -1.
+
+    Both laid out row by row, with as many elements in each: all of them in another shape, or some that follow on each
+    other (micro-batches).
+    """
+    if not (view.dim() and origin.dim() and view.is_contiguous() and origin.is_contiguous()):
+        return -1
+    count, total = view.shape[0], origin.shape[0]
+    if not count or not total or view.numel() * total != origin.numel() * count:
+        return -1
+    size = origin.numel() // total
+    start, rest = divmod(int(view.storage_offset()) - int(origin.storage_offset()), size) if size else (0, 0)
+    return start if not rest and 0 <= start <= total - count else -1

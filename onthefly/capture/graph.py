@@ -6,6 +6,8 @@ from typing import Any
 
 from onthefly.capture.reading import Unreadable
 
+_SCALED = "onthefly scaled"
+
 HOOKED = "its tensors are saved through a hook (checkpointing, offloading), not to be run twice"
 
 
@@ -29,6 +31,25 @@ def through_hook(node: Any, name: str) -> bool:
 def only_input(node: Any) -> Any:
     """The node that made the first input of this one; None at a leaf without gradients."""
     return node.next_functions[0][0]
+
+
+def of_a_parameter(node: Any) -> bool:
+    """Whether what it was computed from is a parameter itself, and nothing that a network made."""
+    made = node.next_functions[0][0] if node.next_functions else None
+    return made is not None and made.name().endswith("AccumulateGrad")
+
+
+def mark_scaled(result: Any) -> None:
+    """A gradient scaler made that: the multiplication that it ends in is no part of the loss."""
+    for part in result if isinstance(result, (tuple, list)) else (result,):
+        node: Any = getattr(part, "grad_fn", None)
+        if node is not None:
+            node.metadata[_SCALED] = True
+
+
+def is_scaled(node: Any) -> bool:
+    """Whether this multiplication is a gradient scaler's."""
+    return _SCALED in node.metadata
 
 
 def is_named(node: Any, name: str) -> bool:

@@ -20,6 +20,9 @@ dispatch_modes, function_modes, autocasting = (
 )  # fmt: skip
 """Where all three say no (0, 0, False), the script has no mode on but, perhaps, gradients."""
 
+profiling: Callable[[], bool] = _c._autograd._profiler_enabled
+"""Whether a profiler of torch's is on, in which operators of ours would be counted."""
+
 
 @contextmanager
 def undisturbed() -> Generator[None, None, None]:

@@ -6,6 +6,7 @@ call read at its own time, and sends blocks of them when they are full or old, o
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 import weakref
@@ -19,7 +20,8 @@ from torch import Tensor
 from torch.overrides import has_torch_function
 
 from onthefly.capture.accuracy import Accuracies
-from onthefly.capture.batches import NOT_INTEGERS, LoaderRecord, RecentBatches
+from onthefly.capture.batches import COMPUTED, NO_LOADER, NOT_INTEGERS, LoaderRecord, RecentBatches
+from onthefly.capture.graph import mark_scaled, of_a_parameter
 from onthefly.capture.group import Call, Group, groups
 from onthefly.capture.operands import OpenLosses
 from onthefly.capture.quiet import (
@@ -29,11 +31,12 @@ from onthefly.capture.quiet import (
     dispatch_modes,
     function_modes,
     intercepted,
+    profiling,
     undisturbed,
 )  # fmt: skip
-from onthefly.capture.reading import NONE, READERS, Reader, Scaling, Unreadable
+from onthefly.capture.reading import NONE, READERS, Reader, Unreadable
 from onthefly.capture.steps import metrics, rates
-from onthefly.capture.tail import follow, reason_of
+from onthefly.capture.tail import Found, follow, reason_of, unscaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +55,9 @@ MAX_CALLS, MAX_ROWS = 128, 65536
 
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 graph_task, grad_enabled, set_grad_enabled = _c._current_graph_task_id, torch.is_grad_enabled, _c._set_grad_enabled
+
+NO_BATCH = (None, -1, None, ())
+"""Stands for the newest batch before there is one."""
 
 REDISPATCHES = "has_torch_function" in torch.autograd.backward.__code__.co_names
 """``backward`` hands itself to modes and tensor subclasses of the script, and comes by again from there."""
@@ -82,6 +88,8 @@ class Recorder:
         self._open = OpenLosses()
         self.computed = self._open.note
         """Told of losses whose graph will not keep their operands."""
+        self.scaled = mark_scaled
+        """Told of what gradient scalers made of losses."""
         self._accuracies = Accuracies(emit, run)
         self._accuracy_due = 0
         """Nanoseconds of the monotonic clock."""
@@ -137,7 +145,7 @@ class Recorder:
         start = perf_counter_ns()
         if not self._calm and (
             type(tensors) is not Tensor or grad_tensors is not None
-            or dispatch_modes() or function_modes() or autocasting()
+            or dispatch_modes() or function_modes() or autocasting() or profiling()
         ):  # fmt: skip
             self._observe_closely(start, tensors, grad_tensors)
             return
@@ -148,27 +156,30 @@ class Recorder:
                 raise Unreadable("it is captured into a CUDA graph, which our operators would become part of")
             node: Any = tensors.grad_fn
             reader = self._direct.get(type(node))
-            outer, tail = NONE, ()
+            outer, tail, factor = NONE, (), None
             if reader is None:
-                reader, node, outer, tail = self._follow(tensors)
+                reader, node, outer, tail, factor = self._follow(tensors)
             target, rows, values, reduced, divisor, valid = reader.measure(node, outer, tail)
             recent, loader, samples = self._recent, None, None
-            for held in recent.held:
+            newest = recent.newest or NO_BATCH
+            for held in newest[3]:
                 if held is target:
-                    loader, samples = recent.loader, recent.drawn
+                    loader, samples = newest[0], newest[2]
                     break
-            if loader is not None and loader.plain and type(samples) is list and len(samples) == rows:
-                recent.tied, self.epoch = True, recent.epoch
+            if (
+                loader is not None and not loader.doubt and type(samples) is list and len(samples) == rows
+                and target._version in loader.fresh
+            ):  # fmt: skip
+                recent.tied, self.epoch = newest, newest[1]
             else:
-                loader, samples = self._look_closer(target, rows)
+                loader, samples = self._look_closer(node, target, rows)
             if samples is not None:
                 try:
                     samples = self._pack(*samples) if rows == self._pack_rows else self._packed(samples, rows)
-                except struct.error:  # not whole numbers
-                    samples = None
-                    self._notice(f"samples have no index: {NOT_INTEGERS}", "")
-            loss = tensors.item() if host else tensors.detach().reshape(())
-            reduced = reduced.item() if host else reduced
+                except struct.error:  # not whole numbers from 0 on
+                    samples = self._counted_from_the_end(loader, samples, rows)
+            loss = tensors.detach().reshape(()) if factor is None else unscaled(tensors.detach(), reduced, factor)
+            loss, reduced = (loss.item(), reduced.item()) if host else (loss, reduced)
             self._calls.append((self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, reduced,
                                 divisor, valid, samples))  # fmt: skip
             self._samples += rows
@@ -209,8 +220,11 @@ class Recorder:
 
     def work_off(self, *, wait: bool = False) -> None:
         """Send what there is; with ``wait`` also what is still under way from an accelerator."""
-        if self._calls and not intercepted():
-            calls, self._calls, self._rows = self._calls, [], 0
+        calls, self._calls, self._rows = self._calls, [], 0
+        if calls and (intercepted() or profiling()):  # operators of ours would show up there: what needs them waits
+            self._calls = [call for call in calls if call[7] or type(call[5]) is Tensor]
+            calls = [call for call in calls if not call[7] and type(call[5]) is float]
+        if calls:
             with undisturbed():
                 self._groups.extend(groups(calls))
         while self._groups and (wait or self._groups[0].ready()):
@@ -219,7 +233,7 @@ class Recorder:
             steps, self._steps = self._steps, []
             self._emit(metrics(self.run, steps))
         self._accuracies.send(wait=wait)
-        self._recent.retire()
+        self._recent.let_go()
         self._sent = perf_counter_ns()
 
     def _observe_closely(self, start: int, tensors: Any, gradients: Any) -> None:
@@ -237,8 +251,9 @@ class Recorder:
             why = "the loss is not a single number"
         elif gradients is not None and gradients not in ((None,), [None]):
             why = "a gradient was passed to backward, so the loss is not the number that was propagated"
-        if intercepted():
-            self._add_unread(start, None, "a dispatch mode was active (fake tensors, or a counter of operations)")
+        if intercepted() or profiling():
+            self._add_unread(start, None, "a profiler was on, which would count our operators" if profiling()
+                             else "a dispatch mode was active (fake tensors, or a counter of operations)")  # fmt: skip
             self._observed(start)
             return
         with undisturbed():
@@ -266,32 +281,44 @@ class Recorder:
             return True
         return False
 
-    def _follow(self, root: Tensor) -> tuple[Reader, Any, int, tuple[Scaling, ...]]:
+    def _follow(self, root: Tensor) -> Found:
         """Where the loss was computed; and if that is the node of the root itself, the next one is found faster."""
-        found = reader, node, _, _ = follow(root, self._hooked, self._open.at)
-        if node is root.grad_fn and not self._hooked and reader is READERS.get(node.name()):
-            self._direct[type(node)] = reader
+        found = follow(root, self._hooked, self._open.at)
+        node = found.node
+        if node is root.grad_fn and not self._hooked and found.reader is READERS.get(node.name()):
+            self._direct[type(node)] = found.reader
         return found
 
     def _add_unread(self, start: int, root: Tensor | None, why: str) -> None:
         """Record a call without per-sample values, and tell the user why."""
-        recent = self._recent
-        if recent.loader is not None:
-            self.epoch = recent.epoch
+        newest = self._recent.newest or NO_BATCH
+        if newest[0] is not None:
+            self.epoch = newest[1]
         self._notice(f"per-sample losses are not captured: {why}", "")
         loss: Any = math.nan
         if root is not None and root.numel() == 1 and not capturing(root):
             loss = root.item() if root.is_cpu else root.detach().reshape(())
-        self._calls.append(Call(self.backwards, self.step, self.epoch, start, recent.loader, loss, why))
+        self._calls.append(Call(self.backwards, self.step, self.epoch, start, newest[0], loss, why))
 
     def _packed(self, samples: list[Any], rows: int) -> bytes:
-        """Indices as int64, and the next ones of as many rows faster; ``struct.error`` if they are no whole numbers."""
-        self._pack_rows, self._pack = rows, struct.Struct(f"={rows}q").pack
+        """Indices as 8 bytes each, and the next ones of as many rows faster; ``struct.error`` if they are not >= 0."""
+        self._pack_rows, self._pack = rows, struct.Struct(f"={rows}Q").pack
         return self._pack(*samples)
 
-    def _look_closer(self, target: Tensor, rows: int) -> tuple[LoaderRecord | None, list[Any] | None]:
+    def _counted_from_the_end(self, loader: LoaderRecord | None, samples: list[Any], rows: int) -> bytes | None:
+        """Indices below 0 (-1 would mean that there is none), from the beginning; None if they are no whole numbers."""
+        positive = loader.numbering.from_the_start(samples) if loader is not None else None
+        if positive is not None:
+            with contextlib.suppress(struct.error):
+                return self._packed(positive, rows)
+        self._notice(f"samples have no index: {NOT_INTEGERS}", "")
+        return None
+
+    def _look_closer(self, node: Any, target: Tensor, rows: int) -> tuple[LoaderRecord | None, list[Any] | None]:
         """For a target that is not plainly the newest batch's: its loader, and the index of each row."""
         loader, epoch, indices, doubt = self._recent.tie(target, rows)
+        if doubt in (COMPUTED, NO_LOADER) and of_a_parameter(node):
+            raise Unreadable("the loss is of a parameter (a penalty): its rows are not samples")
         self.epoch = epoch if epoch >= 0 else self.epoch
         if doubt:
             self._notice(f"samples have no index: {doubt}", "")

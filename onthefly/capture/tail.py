@@ -7,12 +7,12 @@ each sample's. What is not known here ends the reading with its name: nothing is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from onthefly.capture.forms import FORMS
-from onthefly.capture.graph import HOOKED, only_input, through_hook
+from onthefly.capture.graph import HOOKED, is_scaled, only_input, through_hook
 from onthefly.capture.reading import MEAN, NONE, READERS, SUM, Reader, Scaling, Unreadable
 
 if TYPE_CHECKING:
@@ -24,12 +24,20 @@ LONGEST = 16
 """Steps of a tail that are followed."""
 
 
-def follow(
-    root: Tensor, hooked: bool, noted: Callable[[Any], Reader | None]
-) -> tuple[Reader, Any, int, tuple[Scaling, ...]]:
-    """From the back-propagated tensor to a loss that is known; :class:`Unreadable` where there is none.
+class Found(NamedTuple):
+    """A loss that is known, and the way to it."""
 
-    Returns its reader, and what :meth:`Reader.measure` wants to know.
+    reader: Reader
+    node: Any
+    """Of the graph, where it was computed; as the next two what :meth:`Reader.measure` wants to know."""
+    outer: int
+    tail: tuple[Scaling, ...]
+    factor: Tensor | None
+    """What a gradient scaler multiplied it with, which is no part of the loss."""
+
+
+def follow(root: Tensor, hooked: bool, noted: Callable[[Any], Reader | None]) -> Found:
+    """From the back-propagated tensor to a loss that is known; :class:`Unreadable` where there is none.
 
     Args:
         root: the tensor.
@@ -39,6 +47,7 @@ def follow(
     node: Any = root.grad_fn
     outer = NONE
     tail: list[Scaling] = []
+    factor: Tensor | None = None
     name = ""
     while node is not None and len(tail) < LONGEST:
         name = node.name()
@@ -50,7 +59,7 @@ def follow(
         if reader is None and name in FORMS:
             reader = FORMS[name](node, outer, hooked)
         if reader is not None:
-            return reader, node, outer, tuple(reversed(tail))
+            return Found(reader, node, outer, tuple(reversed(tail)), factor)
         if outer:
             break  # arithmetic below a reduction by hand is per element, not per total
         if name in ("MeanBackward0", "SumBackward0"):
@@ -61,7 +70,10 @@ def follow(
             step = _step(name, node, hooked)
             if step is None:
                 break
-            tail.append(step[0])
+            if not tail and factor is None and name == "MulBackward0" and is_scaled(node):
+                factor = step[0].other
+            else:
+                tail.append(step[0])
             node = step[1]
     if node is None:
         raise Unreadable(
@@ -69,6 +81,14 @@ def follow(
             else "the loss is a leaf: it was computed without a graph"
         )  # fmt: skip
     raise Unreadable(f"the loss ends in {name}, which this version does not read")
+
+
+def unscaled(root: Tensor, reduced: Tensor, factor: Tensor) -> Tensor:
+    """The loss before a gradient scaler multiplied it, without waiting for an accelerator.
+
+    What was computed again, where the factor makes the script's number of it bit for bit; else the quotient.
+    """
+    return torch.where(reduced * factor == root, reduced, root / factor).reshape(())
 
 
 def reason_of(error: Exception) -> str:
@@ -81,6 +101,8 @@ def reason_of(error: Exception) -> str:
         return "the graph was freed by an earlier backward call"
     if "modified by an inplace operation" in said:
         return "the graph was changed in place"
+    if "do not track version counter" in said:
+        return "the target was made in inference mode, where nothing tells whether it was changed since"
     raise error
 
 

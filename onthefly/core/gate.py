@@ -77,6 +77,14 @@ class Gate:
                 self.paused = False
                 self._announce("running", "", "the pause was interrupted")
 
+    def refuse(self, reason: str) -> None:
+        """On the training thread, at a point that is none to hold at: answer what waits."""
+        self.waiting = False
+        while not self._commands.empty():
+            self._answer(_refusal(self._commands.get(), -1, reason, ""))
+        if not self.paused:
+            self._announce("running", "", "")
+
     def stay(self, place: Place, reason: str) -> None:
         """The script has finished: hold it as if paused, until a command or an interrupt lets it end."""
         self.paused = True

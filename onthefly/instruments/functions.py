@@ -17,6 +17,7 @@ import torch.nn.functional
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from onthefly.errors import leave_frame_out
 from onthefly.instruments.dynamo import skip
 from onthefly.patching.slots import Slot
 
@@ -67,7 +68,11 @@ class FunctionInstrument:
             if operator is not None and has_torch_function((*args, *named.values())):
                 # The operator would name itself to modes and subclasses, and not be what the script finds in its place.
                 return handle_torch_function(function, (*args, *named.values()), *args, **named)
-            result = original(*args, **named)
+            try:
+                result = original(*args, **named)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
             # Not what a trace, a transform or a subclass made: it has no graph of its own, or not this one.
             if slot.enabled and type(result) is Tensor:
                 computed(original, result, args, named)

@@ -11,6 +11,7 @@ import sys
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from onthefly.instruments.dynamo import skip
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from onthefly.core.gate import Gate
     from onthefly.errors import Guard
+
+
+_c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
+graph_task = _c._current_graph_task_id
 
 
 class OptimizerInstrument:
@@ -77,7 +82,10 @@ class OptimizerInstrument:
         try:
             self._stepped(optimizer)
             if self._gate.waiting:
-                self._hold()
+                if graph_task() == -1:
+                    self._hold()
+                else:  # half of the parameters are new, half are old
+                    self._gate.refuse("the optimizer steps inside backward, where nothing can be held")
         finally:
             self._inside = False
 

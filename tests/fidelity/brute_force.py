@@ -7,6 +7,7 @@ targets' own content.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
     from tests.watching import Row
 
-FUNCTIONS = ("cross_entropy", "nll_loss", "mse_loss", "binary_cross_entropy_with_logits")
+FUNCTIONS = (
+    "cross_entropy", "nll_loss", "mse_loss", "binary_cross_entropy_with_logits", "l1_loss", "huber_loss", "kl_div",
+    "poisson_nll_loss", "gaussian_nll_loss",
+)  # fmt: skip
 
 
 class Loss(NamedTuple):
@@ -52,15 +56,24 @@ class BruteForce:
             return backward(tensors, *given, **named)
 
         patch.setattr(torch.autograd, "backward", counted)
+        scale = torch.amp.GradScaler.scale
+
+        def scales(scaler: Any, loss: Any) -> Any:
+            scaled = scale(scaler, loss)
+            scaled.grad_fn.metadata["brute force scale"] = scaler.get_scale()
+            return scaled
+
+        patch.setattr(torch.amp.GradScaler, "scale", scales)
 
     def _loss_function(self, original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        @functools.wraps(original)
         def function(x: torch.Tensor, y: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
             loss = original(x, y, *given, **named)
             if loss.grad_fn is not None and not self._transformed(x):
                 with torch.no_grad(), torch._C.DisableTorchFunction():
                     each = original(x, y, *given, **{**named, "reduction": "none"})
                     each = each.reshape(len(each), -1)
-                    each = each.sum(1) if named.get("reduction") == "sum" else each.mean(1)
+                    each = each.sum(1) if named.get("reduction") in ("sum", "batchmean") else each.mean(1)
                 node: Any = loss.grad_fn
                 node.metadata["brute force"] = Loss(float(loss.detach().mean()), each.clone(), y.detach().clone())
             return loss
@@ -116,5 +129,7 @@ def _found(tensors: Any) -> tuple[float, list[Loss]]:
             losses.append(loss)
         else:
             pending += [following for following, _ in node.next_functions]
-    single = len(roots) == 1 and roots[0].numel() == 1
-    return float(roots[0].detach()) if single else float("nan"), losses
+    if len(roots) != 1 or roots[0].numel() != 1:
+        return float("nan"), losses
+    made: Any = roots[0].grad_fn
+    return float(roots[0].detach()) / (made.metadata.get("brute force scale", 1.0) if made else 1.0), losses

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
-from tests.loops.loop import State, captured, data, fit, net, values
+from tests.loops.loop import MADE, State, captured, data, fit, net, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,9 +40,9 @@ def masked_to_the_same_length() -> State:
     return moved(lambda x, y: (x[torch.ones(len(x), dtype=torch.bool)], y[torch.ones(len(x), dtype=torch.bool)]))
 
 
-@captured("they are not samples")
+@captured("index")
 def half_a_batch() -> State:
-    """A loss of a slice: rows that are samples, though not as many as the batch has."""
+    """A loss of a slice: rows that follow on each other, though not as many as the batch has."""
     return moved(lambda x, y: (x[4:12], y[4:12]))
 
 
@@ -159,7 +159,7 @@ def without_a_loader_after_one() -> State:
     return [state, model.state_dict()]
 
 
-@captured("index", "they are not samples")
+@captured("index", "its rows are not samples")
 def penalty_as_long_as_a_batch() -> State:
     """A penalty on a layer of as many rows as the batch has: its rows are no samples."""
     model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1))
@@ -190,7 +190,9 @@ class Backwards(Dataset[Any]):
 @captured("index")
 def like_a_subset() -> State:
     """A wrapper with ``dataset`` and ``indices`` that uses them its own way: the wrapper's numbers, or none."""
-    return fit(net(1), DataLoader(Backwards(values()), 16), loss=lambda out, y: F.mse_loss(out, y))
+    made = Backwards(values())
+    MADE.append(TensorDataset(*[torch.stack(part) for part in zip(*(made[place] for place in range(len(made))))]))
+    return fit(net(1), DataLoader(made, 16), loss=lambda out, y: F.mse_loss(out, y))
 
 
 class Sorted(TensorDataset):
@@ -297,7 +299,7 @@ def deletes_its_batch() -> State:
     return lets_go(early=True)
 
 
-@captured("index")
+@captured("a profiler was on")
 def profiled() -> State:
     """Counts its operators."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

@@ -1,0 +1,113 @@
+"""What a data set does with the index that a loader gives it: which root index that is, and whether batches keep order.
+
+Only what is known for certain counts: a ``Subset`` of torch's or a class derived from it, or one whose ``__getitem__``
+is, instruction for instruction, what a subset's must be. Whatever else has ``dataset`` and ``indices`` may use them in
+a way of its own; it is then itself the root, and its own numbers are the samples' (the design would unwrap it).
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import StackDataset, Subset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IN_ORDER = {("datasets.arrow_dataset", "Dataset")}
+"""Classes that fetch a whole batch at once (``__getitems__``) and are known to keep its order, by module and name."""
+
+
+class _Plain:
+    """What a subset must be."""
+
+    dataset: Any
+    indices: Any
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.dataset[self.indices[place]]
+
+
+def nested(dataset: Any) -> Iterator[Any]:
+    """The subsets around the root data set, outermost first."""
+    while _is_subset(dataset):
+        yield dataset
+        dataset = dataset.dataset
+
+
+def root_of(dataset: Any) -> Any:
+    """The data set within all subsets."""
+    while _is_subset(dataset):
+        dataset = dataset.dataset
+    return dataset
+
+
+def _is_subset(dataset: Any) -> bool:
+    if isinstance(dataset, Subset):
+        return True
+    if not (hasattr(dataset, "dataset") and hasattr(dataset, "indices")):
+        return False
+    code: Any = getattr(getattr(type(dataset), "__getitem__", None), "__code__", None)
+    plain = _Plain.__getitem__.__code__
+    return code is not None and (code.co_code, code.co_names) == (plain.co_code, plain.co_names)
+
+
+def in_order(dataset: Any) -> bool:
+    """Whether sample *i* of a batch is that of index *i*: fetched one by one, or at once by a class that is known."""
+    if isinstance(dataset, Subset) and type(dataset).__getitems__ is Subset.__getitems__:
+        return in_order(dataset.dataset)
+    if type(dataset) is StackDataset:
+        parts: Any = dataset.datasets
+        return all(map(in_order, parts.values() if isinstance(parts, dict) else parts))
+    fetch = getattr(dataset, "__getitems__", None)
+    kind: type[Any] = type(dataset)
+    return not fetch or (kind.__module__, kind.__name__) in IN_ORDER
+
+
+class Numbering:
+    """How the indices that a loader draws become those of the root data set.
+
+    In this process the tables are looked up when a batch is fetched. Workers have copies, which are as the tables were
+    when the workers started: so are ours.
+    """
+
+    def __init__(self, dataset: Any, *, copied: bool) -> None:
+        """``copied``: workers fetch."""
+        self._subsets = list(nested(dataset))
+        self._tables = [_copy(subset.indices) for subset in self._subsets] if copied else None
+        self._root = root_of(dataset)
+
+    @property
+    def direct(self) -> bool:
+        """The loader's indices are the root's."""
+        return not self._subsets
+
+    def root(self, drawn: list[Any]) -> list[Any] | None:
+        """Indices in the root data set; None where they cannot be told."""
+        tables = self._tables if self._tables is not None else [subset.indices for subset in self._subsets]
+        for table in tables:
+            try:
+                drawn = _pick(table, drawn)
+            except (TypeError, LookupError):  # something that is no table of numbers
+                return None
+        return drawn
+
+    def from_the_start(self, indices: list[Any]) -> list[Any] | None:
+        """The same indices without those that count from the end; None where the end cannot be told."""
+        try:
+            size = len(self._root)
+            return [index if index >= 0 else index + size for index in indices]
+        except TypeError:  # no size, or no numbers
+            return None
+
+
+def _copy(table: Any) -> Any:
+    return table.tolist() if hasattr(table, "tolist") else list(table)
+
+
+def _pick(table: Any, places: list[Any]) -> list[Any]:
+    """``[table[p] for p in places]``; a third of the time for lists."""
+    if len(places) == 1:
+        return [table[places[0]]]
+    return list(itemgetter(*places)(table))
