@@ -53,6 +53,7 @@ export interface ErrorAnswer {
 export interface Failed {
   type: "error";
   error: Fault;
+  id?: string;
 }
 
 /** Why a request was not served. */
@@ -145,11 +146,11 @@ export interface Rank {
   rank: number;
   pid: number;
   node: string;
-  name: string;
-  state: "crashed" | "ended" | "imported" | "lost" | "paused" | "pausing" | "running" | "starting" | "stopped";
   connected: boolean;
-  trains: boolean;
   step: number;
+  name?: string;
+  state?: "crashed" | "ended" | "imported" | "lost" | "paused" | "pausing" | "running" | "starting" | "stopped";
+  trains?: boolean;
 }
 
 /** A line of training within a session. */

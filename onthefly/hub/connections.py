@@ -1,0 +1,143 @@
+"""Where we listen, how many connections browsers and commands may hold, and how long one may keep us waiting.
+
+aiohttp bounds neither: a thousand connections that say nothing stay for ever, and so does one whose peer has stopped
+reading (a WebSocket's ``heartbeat`` ends the session and leaves its sender blocked: only ``transport.abort()`` frees
+it). One sweep over all connections ends both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import platform
+import socket
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from onthefly.errors import HubUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from aiohttp import web
+
+log = logging.getLogger("onthefly.hub")
+
+LOOPBACK = "127.0.0.1"
+PORTS_TRIED = 20
+BACKLOG = 128
+MAX_CONNECTIONS = 128
+STALLED_SECONDS = 10.0
+"""How long a peer may take nothing of what waits for it, or say nothing while nothing is done for it."""
+
+SWEEP_SECONDS = 0.5
+
+
+class _Look(NamedTuple):
+    """A connection when it last moved."""
+
+    moved: float
+    unsent: int
+
+
+class Connections:
+    """Makes aiohttp's protocol for each connection, and ends those that keep us waiting."""
+
+    def __init__(self) -> None:
+        self._server: Any = None
+        self._seen: dict[Any, _Look] = {}
+        self._working: dict[Any, int] = {}
+
+    def protocol(self, server: web.Server) -> asyncio.BaseProtocol:
+        """The protocol of a new connection; when there are too many, the one that has been silent longest is ended."""
+        self._server = server
+        if len(server.connections) >= MAX_CONNECTIONS:
+            idle = [handler for handler in server.connections if handler not in self._working]
+            if not idle:
+                return _Refused()
+            _end(min(idle, key=self._look), "too many connections")
+        return server()
+
+    def _look(self, handler: Any) -> _Look:
+        return self._seen.get(handler, _Look(time.monotonic(), 0))
+
+    @contextlib.contextmanager
+    def at_work(self, handler: Any) -> Generator[None, None, None]:
+        """A request was let in: its peer may wait in silence while we work for it."""
+        self._working[handler] = self._working.get(handler, 0) + 1
+        try:
+            yield
+        finally:
+            self._working[handler] -= 1
+            if not self._working[handler]:
+                del self._working[handler]
+            self._seen[handler] = _Look(time.monotonic(), 0)
+
+    async def sweep_forever(self) -> None:
+        """Look at every connection, twice a second."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        connections = {} if self._server is None else {
+            handler: handler.transport for handler in self._server.connections if handler.transport is not None
+        }  # fmt: skip
+        self._seen = {handler: look for handler, look in self._seen.items() if handler in connections}
+        for handler, transport in connections.items():
+            unsent = transport.get_write_buffer_size()
+            then = self._seen.setdefault(handler, _Look(now, unsent))
+            if (unsent < then.unsent) or (not unsent and handler in self._working):
+                self._seen[handler] = _Look(now, unsent)
+            elif now - then.moved >= STALLED_SECONDS:
+                _end(handler, "it does not read" if unsent else "it says nothing")
+            elif unsent > then.unsent:
+                self._seen[handler] = _Look(then.moved, unsent)
+
+
+class _Refused(asyncio.Protocol):
+    """Of a connection that is not served."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        log.warning("a connection was refused: there are %d at work", MAX_CONNECTIONS)
+        transport.abort()
+
+
+def _end(handler: Any, why: str) -> None:
+    log.info("a connection was ended: %s", why)
+    if handler.transport is not None:
+        handler.transport.abort()
+
+
+def listen(host: str, preferred: int) -> socket.socket:
+    """A listening socket on the preferred port, one of the next, or any."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in (*range(preferred, min(preferred + PORTS_TRIED, 65536)), 0):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name != "nt":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            continue
+        return listener
+    raise HubUnavailable(f"no port can be had on {host}", "is that an address of this machine?")
+
+
+def reached_at(host: str) -> str:
+    """The address at which this machine reaches a hub that listens on ``host``."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
+
+
+def names(host: str) -> list[str]:
+    """What browsers of other machines may call us: exactly that address, and this machine's name."""
+    if ipaddress.ip_address(host).is_loopback:
+        return []
+    return [f"[{host}]" if ":" in host else host, platform.node()]
