@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 import msgspec
 
+from onthefly.hub.connections import reset
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -150,5 +152,4 @@ class Client:
 
     def cut(self) -> None:
         """End the connection at once: nothing that waits is sent."""
-        if self._transport is not None:
-            self._transport.abort()
+        reset(self._transport)

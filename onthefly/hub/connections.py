@@ -14,8 +14,9 @@ import logging
 import os
 import platform
 import socket
+import struct
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from onthefly.errors import HubUnavailable
 
@@ -29,6 +30,9 @@ log = logging.getLogger("onthefly.hub")
 LOOPBACK = "127.0.0.1"
 PORTS_TRIED = 20
 BACKLOG = 128
+SEND_BUFFER = 256 * 1024
+"""Of the system, for each connection. By default it takes megabytes before a peer that stopped reading is noticed."""
+
 MAX_CONNECTIONS = 128
 STALLED_SECONDS = 10.0
 """How long a peer may take nothing of what waits for it, or say nothing while nothing is done for it."""
@@ -103,15 +107,22 @@ class _Refused(asyncio.Protocol):
     """Of a connection that is not served."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         log.warning("a connection was refused: there are %d at work", MAX_CONNECTIONS)
-        transport.abort()
+        reset(transport)
 
 
 def _end(handler: Any, why: str) -> None:
     log.info("a connection was ended: %s", why)
-    if handler.transport is not None:
-        handler.transport.abort()
+    reset(handler.transport)
+
+
+def reset(transport: Optional[asyncio.BaseTransport]) -> None:
+    """End a connection at once. Without the linger option the system would keep what is unsent for many minutes."""
+    if isinstance(transport, asyncio.Transport):
+        connection: Any = transport.get_extra_info("socket")
+        if connection is not None and not transport.is_closing():
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 def listen(host: str, preferred: int) -> socket.socket:
@@ -121,6 +132,7 @@ def listen(host: str, preferred: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         if os.name != "nt":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         try:
             listener.bind((host, port))
             listener.listen(BACKLOG)
