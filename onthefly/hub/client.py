@@ -95,8 +95,11 @@ class Client:
     def put(self, message: Union[str, bytes], *, droppable: bool = False) -> None:
         """Queue a message. Too much: what is droppable goes, with a snapshot to come; too much of the rest: it is cut.
 
-        A message that is too big for the queue is still taken when nothing else waits.
+        A message that is too big for the queue is still taken when nothing else waits. What is droppable is not taken
+        before the snapshot that is to come: columns would stand after a gap.
         """
+        if droppable and self.behind:
+            return
         waiting = _Waiting(message, len(message if isinstance(message, bytes) else message.encode()), droppable)
         if self._queue and (len(self._queue) >= MAX_MESSAGES or self._bytes + waiting.size > MAX_BYTES):
             self._drop()

@@ -140,11 +140,11 @@ class Clients:
             client.event(CommandAnswered(session=live.info.id, answer=_busy(message.id)))
             return
         request = CommandRequest(id=message.id, name=message.name, args=message.args, by=message.by)
+        client.pending += 1
         self._spawn(self._answer(client, live, request))
 
     async def _answer(self, client: Client, live: LiveSession, request: CommandRequest) -> None:
         """What became of a command, now and when it is settled."""
-        client.pending += 1
         try:
             answer = await live.command(request)
             client.event(CommandAnswered(session=live.info.id, answer=answer))

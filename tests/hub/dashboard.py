@@ -36,7 +36,7 @@ def columns_of(message: bytes) -> tuple[dict[str, Any], Columns]:
 class Socket:
     """One connection; ``read`` until something is true of it."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
         self.socket = socket
         self.events: list[dict[str, Any]] = []
         self.steps: dict[str, list[int]] = {}
