@@ -56,13 +56,16 @@ class Connections:
         self._working: dict[Any, int] = {}
 
     def protocol(self, server: web.Server) -> asyncio.BaseProtocol:
-        """The protocol of a new connection; when there are too many, the one that has been silent longest is ended."""
+        """The protocol of a new connection; when there are too many, those silent longest are ended."""
         self._server = server
-        if len(server.connections) >= MAX_CONNECTIONS:
-            idle = [handler for handler in server.connections if handler not in self._working]
+        held = [handler for handler in server.connections if _is_open(handler)]
+        surplus = len(held) + 1 - MAX_CONNECTIONS
+        if surplus > 0:
+            idle = sorted((handler for handler in held if handler not in self._working), key=self._look)
             if not idle:
                 return _Refused()
-            _end(min(idle, key=self._look), "too many connections")
+            for handler in idle[:surplus]:
+                _end(handler, "too many connections")
         return server()
 
     def _look(self, handler: Any) -> _Look:
@@ -88,9 +91,8 @@ class Connections:
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        connections = {} if self._server is None else {
-            handler: handler.transport for handler in self._server.connections if handler.transport is not None
-        }  # fmt: skip
+        held = [] if self._server is None else self._server.connections
+        connections = {handler: handler.transport for handler in held if _is_open(handler)}
         self._seen = {handler: look for handler, look in self._seen.items() if handler in connections}
         for handler, transport in connections.items():
             unsent = transport.get_write_buffer_size()
@@ -101,6 +103,10 @@ class Connections:
                 _end(handler, "it does not read" if unsent else "it says nothing")
             elif unsent > then.unsent:
                 self._seen[handler] = _Look(then.moved, unsent)
+
+
+def _is_open(handler: Any) -> bool:
+    return handler.transport is not None and not handler.transport.is_closing()
 
 
 class _Refused(asyncio.Protocol):
