@@ -18,6 +18,8 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from onthefly.errors import HubUnavailable
 
 if TYPE_CHECKING:
@@ -38,6 +40,18 @@ STALLED_SECONDS = 10.0
 """How long a peer may take nothing of what waits for it, or say nothing while nothing is done for it."""
 
 SWEEP_SECONDS = 0.5
+
+
+class OneLine(logging.Filter):
+    """What is no HTTP costs the log a line: aiohttp would write a traceback for every stranger who says hello."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten it; everything else stays as it is."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.msg, record.args = "a request was not understood: %s", (type(error).__name__,)
+            record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
+        return True
 
 
 class _Look(NamedTuple):

@@ -24,7 +24,7 @@ from onthefly.errors import ExitCode
 from onthefly.hub.agents import AgentServer
 from onthefly.hub.api import Api
 from onthefly.hub.auth import Guardian, add_headers, middleware
-from onthefly.hub.connections import BACKLOG, LOOPBACK, Connections, listen, names, reached_at
+from onthefly.hub.connections import BACKLOG, LOOPBACK, Connections, OneLine, listen, names, reached_at
 from onthefly.hub.folder import DataFolder
 from onthefly.hub.keeper import Keeper
 from onthefly.hub.registry import Registry
@@ -121,8 +121,10 @@ class Hub:
         helpers = [asyncio.ensure_future(work) for work in (
             self._telemetry.run(), self._connections.sweep_forever(), Watchdog().beat(),
         )]  # fmt: skip
+        http = logging.getLogger("onthefly.http")
+        http.addFilter(OneLine())
         # No inflating of request bodies: a kilobyte would become a megabyte.
-        runner = web.AppRunner(self.app, access_log=None, handle_signals=False, auto_decompress=False)
+        runner = web.AppRunner(self.app, access_log=None, handle_signals=False, auto_decompress=False, logger=http)
         await runner.setup()
         assert runner.server is not None
         protocol = functools.partial(self._connections.protocol, runner.server)
