@@ -119,6 +119,11 @@ def middleware(guardian: Guardian, connections: Connections) -> Middleware:
         except OnTheFlyError as error:
             fault = Fault(code=error.code, message=error.message, remedy=error.remedy)
             return error_response(_STATUS.get(error.exit_code, 500), fault)
+        except ConnectionError:
+            raise  # the peer is gone: there is nobody to tell
+        except OSError as error:
+            log.error("%s %.80r failed: %s", request.method, request.path, error)
+            return error_response(500, Fault(code="disk", message=str(error)))
         except web.HTTPException as error:
             return error_response(error.status, Fault(code=f"http_{error.status}", message=error.reason))
 

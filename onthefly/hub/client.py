@@ -153,6 +153,11 @@ class Client:
                     return
             self._drained.set()
 
+    def leave(self) -> None:
+        """The connection is over: what waits in our buffers for one that does not read would never leave them."""
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self.cut()
+
     def cut(self) -> None:
         """End the connection at once: nothing that waits is sent."""
         reset(self._transport)

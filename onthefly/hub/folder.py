@@ -61,7 +61,7 @@ class DataFolder:
         """The sessions of earlier hubs."""
         for folder in self.sessions.iterdir():
             found = self._read(folder / "session.json")
-            if found is not None and found.id == folder.name:
+            if found is not None and found.id == folder.name and SESSION_PATTERN.fullmatch(found.id):
                 yield found
 
     def _read(self, path: Path) -> Optional[Session]:

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from onthefly.errors import OnTheFlyError, UsageError
-from onthefly.hub import queries
+from onthefly.hub import commands, queries
 from onthefly.hub.auth import SUBPROTOCOL
 from onthefly.hub.client import Client
 from onthefly.hub.columns import binary_message
@@ -95,8 +95,8 @@ class Clients:
         client.event(Snapshot(session=None, sessions=self._registry.newest_first(), cursor="0"))
         self.clients.add(client)
         own = [self._spawn(client.send_forever()), self._spawn(self._follow(client))]
-        for task in own:  # a failure of ours costs this client its connection, and it comes back; the others nothing
-            task.add_done_callback(lambda _: client.cut())
+        for task in own:
+            task.add_done_callback(lambda task: _failed(task) and client.cut())
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
@@ -105,8 +105,7 @@ class Clients:
                     await socket.close(code=1003, message=b"text only")
         finally:
             self.clients.discard(client)
-            if socket.close_code in (None, 1006):
-                client.cut()  # it does not read: what waits for it in our buffers would never leave them
+            client.leave()
             for task in own:
                 task.cancel()
             await asyncio.wait(own)
@@ -133,13 +132,12 @@ class Clients:
             client.event(Failed(id=_id(text), error=fault))
 
     def _command(self, client: Client, message: SendCommand) -> None:
-        if not 0 < len(message.id) <= 100:
-            raise UsageError("a command needs an id of its own", "for instance a uuid")
+        request = CommandRequest(id=message.id, name=message.name, args=message.args, by=message.by)
+        commands.check(request)
         live = self._registry.find(message.session)
         if client.pending >= MAX_PENDING:
             client.event(CommandAnswered(session=live.info.id, answer=_busy(message.id)))
             return
-        request = CommandRequest(id=message.id, name=message.name, args=message.args, by=message.by)
         client.pending += 1
         self._spawn(self._answer(client, live, request))
 
@@ -261,7 +259,7 @@ class Clients:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
+        if _failed(task):
             log.error("a client's task failed", exc_info=task.exception())
 
     async def close(self) -> None:
@@ -273,6 +271,11 @@ class Clients:
             client.cut()
         for task in list(self._tasks):
             task.cancel()
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    """A failure of ours: it costs this client its connection, and it comes back; the others nothing."""
+    return not task.cancelled() and task.exception() is not None
 
 
 async def _goodbye(client: Client) -> None:
