@@ -38,6 +38,8 @@ class Socket:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
         self.socket = socket
+        self.closed: int | None = None
+        """The code with which the hub said goodbye (aiohttp's own becomes 1006 when its answer to that fails)."""
         self.events: list[dict[str, Any]] = []
         self.steps: dict[str, list[int]] = {}
         """By metric: the steps it holds, histories replaced and deltas appended as a dashboard does."""
@@ -56,6 +58,8 @@ class Socket:
             event = json.loads(message.data)
             self.events.append(event)
             return event
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            self.closed = message.data
         if message.type is not aiohttp.WSMsgType.BINARY:
             return None
         header, columns = columns_of(message.data)
@@ -73,7 +77,7 @@ class Socket:
         """Read until that is true; fails after so many seconds, or when the connection ends first."""
         limit = time.monotonic() + seconds
         while not until():
-            assert await self.take(limit - time.monotonic()) is not None, f"closed: {self.socket.close_code}"
+            assert await self.take(limit - time.monotonic()) is not None, f"closed: {self.closed}"
 
     def last(self, kind: str) -> dict[str, Any] | None:
         """The newest event of that type."""

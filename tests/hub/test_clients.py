@@ -328,7 +328,7 @@ def test_row_16_the_33rd_dashboard_is_told_why(hub: Running) -> None:
             for _ in range(websocket.MAX_CLIENTS):
                 await stack.enter_async_context(connected(hub.file))
             async with connected(hub.file) as late:
-                assert late.socket.close_code == 1013
+                assert late.closed == 1013
                 assert late.events == []
         async with connected(hub.file) as next_one:
             assert next_one.last("snapshot")

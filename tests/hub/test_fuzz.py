@@ -279,7 +279,7 @@ def test_every_message_of_a_dashboard_gets_one_answer(hub: Running, caplog: pyte
                         sent += 1
                         while await one.take() is not None:
                             pass
-                        assert one.socket.close_code == 1007
+                        assert one.closed == 1007
                         break
                     await one.socket.send_str(text)
                     sent += 1
