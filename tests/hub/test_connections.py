@@ -127,6 +127,18 @@ def test_a_thousand_connections(home: Home) -> None:
     assert rss(file.pid) - before < 32
 
 
+@pytest.mark.parametrize("bounded", [True, False])
+def test_the_longest_silent_makes_room(bounded: bool, hub: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bounded:
+        monkeypatch.setattr(connections, "MAX_CONNECTIONS", 4)
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(opened(hub, "half a request line")) for _ in range(8)]
+        assert hub.json("sessions") == {"sessions": []}
+        ended = [closed_within(connection, 0.5) for connection in held]
+    assert any(ended) == bounded
+    assert sum(ended) < 8
+
+
 def test_bodies_of_a_mebibyte_and_more(home: Home) -> None:
     home.start(sys.executable, "-m", "onthefly", "hub")
     settings = Settings(home.environment)
