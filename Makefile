@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 NODE_MODULES := extension/node_modules/.package-lock.json
 STATIC := onthefly/hub/static
 
-.PHONY: demo test check-python check-dashboard pytest bench types dashboard format clean
+.PHONY: demo test check-python check-dashboard pytest faults bench types dashboard format clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -43,6 +43,11 @@ check-dashboard: $(VENV)/.dev
 pytest: $(VENV)/.dev
 	$(PY) scripts/chromium.py
 	$(VENV)/bin/pytest
+
+# Every suite with its full counts; writes docs/reliability.md.
+faults: $(VENV)/.dev
+	$(PY) scripts/chromium.py
+	$(PY) scripts/faults.py
 
 bench: $(VENV)/.dev
 	$(PY) -m tests.bench

@@ -1,6 +1,22 @@
 """OnTheFly: a live view into PyTorch training, on unmodified scripts."""
 
-from onthefly.errors import OnTheFlyError, Stop
 from onthefly.version import __version__
 
+TYPE_CHECKING = False  # the import of typing loads 20 modules
+if TYPE_CHECKING:
+    from onthefly.errors import OnTheFlyError, Stop
+
 __all__ = ["OnTheFlyError", "Stop", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Fetch what the package offers when it is asked for.
+
+    The shim imports this package in every interpreter below the launcher. Whatever that loaded would be there before
+    the script's own import of the same name, and hide a ``random.py`` or ``types.py`` that lies beside the script.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from onthefly import errors
+
+    return getattr(errors, name)

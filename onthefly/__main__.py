@@ -13,4 +13,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        # -m puts the user's folder first on our path, where a logging.py of the user's would be taken for Python's.
+        del sys.path[0]
     sys.exit(main())

@@ -1,19 +1,25 @@
 """What the shim calls at the start of each interpreter below the launcher: is there something to watch here?
 
-Nothing but the standard library is imported, and nothing of the process is touched but ``sys.meta_path``, until the
-script imports torch. Then the session is armed; whatever fails on the way is one line, and the script runs on.
+No module but our own is imported, and nothing of the process is touched but ``sys.meta_path``, until the script imports
+torch: what we loaded would hide a file of that name beside the script. Then the session is armed; whatever fails on the
+way is one line, and the script runs on.
 """
-
-from __future__ import annotations
 
 import os
 import sys
 
-from onthefly.errors import Guard, report
 from onthefly.patching.imports import when_imported
 from onthefly.settings import Settings, claim_rank
+from onthefly.version import release
+
+TYPE_CHECKING = False  # the import of typing loads 20 modules
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OLDEST_TORCH = (2, 2)
+
+NEEDED = ("decimal", "hmac", "msgspec", "secrets")
+"""What the session loads and torch does not."""
 
 
 def start() -> None:
@@ -22,20 +28,37 @@ def start() -> None:
     if not settings.disabled and settings.target_pid:
         target = settings.target_pid == os.getpid()
         main = claim_rank() or target
-        guard = Guard("the script runs unobserved: opening its session", strict=settings.strict)
-        when_imported("torch", guard.around(lambda: _torch_imported(settings, target, main)))
+        path = tuple(sys.path)  # before the script's folder comes to its head
+        when_imported("torch", lambda: _torch_imported(settings, path, target, main))
 
 
-def _torch_imported(settings: Settings, target: bool, main: bool) -> None:
-    reason = _arm(settings, main)
-    if reason and target:
-        report(f"the script runs unobserved: {reason}")
+def _torch_imported(settings: Settings, path: "Sequence[str]", target: bool, main: bool) -> None:
+    from onthefly.errors import Guard, report
+
+    def arm() -> None:
+        reason = _hidden(path) or _arm(settings, main)
+        if reason and target:
+            report(f"the script runs unobserved: {reason}")
+
+    Guard("the script runs unobserved: opening its session", strict=settings.strict).around(arm)()
+
+
+def _hidden(path: "Sequence[str]") -> str:
+    """Which file of the script's would be run by our imports, in the place of a module that has its name."""
+    from importlib.machinery import PathFinder
+
+    for name in NEEDED:
+        if name not in sys.modules:
+            ours, theirs = PathFinder.find_spec(name, path), PathFinder.find_spec(name)
+            if ours is not None and theirs is not None and ours.origin != theirs.origin:
+                return f"{theirs.origin} has the name of a module that OnTheFly needs"
+    return ""
 
 
 def _arm(settings: Settings, main: bool) -> str:
     """Watch the script or a rank of it, or wait in a child until it trains; why not, if that cannot be done."""
     version = getattr(sys.modules["torch"], "__version__", "0")
-    if _release(version) < OLDEST_TORCH:
+    if release(version) < OLDEST_TORCH:
         return f"torch {version} is older than {'.'.join(map(str, OLDEST_TORCH))}"
     try:
         if main:
@@ -53,6 +76,7 @@ def _arm(settings: Settings, main: bool) -> str:
 
 def await_training(settings: Settings) -> None:
     """In a child: join the session when it trains, and not before (most children never do)."""
+    from onthefly.errors import Guard
     from onthefly.instruments.first_use import FirstUse
 
     def join() -> None:
@@ -61,8 +85,3 @@ def await_training(settings: Settings) -> None:
         join_session(settings)
 
     FirstUse(join, Guard("watching a child of the script", strict=settings.strict))
-
-
-def _release(version: str) -> tuple[int, ...]:
-    parts = version.split("+")[0].split(".")[:2]
-    return tuple(int(part) for part in parts if part.isdigit())

@@ -108,6 +108,16 @@ def report(text: str) -> None:
         return
 
 
+def leave_frame_out(error: BaseException) -> None:
+    """Take the frame that has caught the error out of its traceback, which shows the script's and torch's lines alone.
+
+    To be followed by a bare ``raise``, which from Python 3.11 on does not put it back. In a frame of ours around the
+    user's call, and there only.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+
+
 class Guard:
     """Stands around our code inside the user's process: what fails there is counted, reported once, and disarmed.
 
@@ -154,7 +164,11 @@ class Guard:
                     ours(*args, **kwargs)
                 except Exception as error:  # noqa: BLE001 - as above
                     self._fail(error)
-            return original(*args, **kwargs)
+            try:
+                return original(*args, **kwargs)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
 
         return replacement
 

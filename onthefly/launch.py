@@ -7,13 +7,15 @@ codes, pickling of ``__main__`` in late threads, spawn), where ``runpy.run_path`
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onthefly.errors import OnTheFlyError, report
+from onthefly.errors import Guard, OnTheFlyError, report
 from onthefly.settings import Settings
+from onthefly.version import __version__, release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +54,7 @@ def run(command: Sequence[str], overrides: Mapping[str, str]) -> int:
 
     Does not return on POSIX, unless the command cannot be executed (127 or 126, as a shell says it).
     """
-    environment = dict(os.environ)
+    environment = _found()
     settings = Settings()
     if settings.disabled:
         return _become(command, environment)
@@ -66,8 +68,23 @@ def run(command: Sequence[str], overrides: Mapping[str, str]) -> int:
     environment["ONTHEFLY_TARGET"] = str(os.getpid())
     rest = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = str(shim_folder()) + (os.pathsep + rest if rest else "")
-    _start_hub()
+    guard = Guard("the script runs unobserved: starting the hub", strict=settings.strict)
+    guard.around(_start_hub)()
+    if guard.failures:  # what is broken here would be broken there
+        return _become(command, _found())
     return _become(command, environment)
+
+
+def _found() -> dict[str, str]:
+    """Our environment as it was found: Python under the C locale puts ``LC_CTYPE=C.UTF-8`` into its own (PEP 538).
+
+    The script's interpreter must meet the C locale too, or it would not turn its UTF-8 mode on.
+    """
+    environment = dict(os.environ)
+    asked = environment.get("PYTHONUTF8") or "utf8" in getattr(sys, "_xoptions")  # noqa: B009 - not in its type stub
+    if sys.flags.utf8_mode and not asked and environment.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
+        environment["LC_CTYPE"] = "C"
+    return environment
 
 
 def _is_python(command: Sequence[str]) -> bool:
@@ -105,12 +122,18 @@ def _new_session() -> str:
 
 def _start_hub() -> None:
     """Start a hub if none is alive, and do not wait for it: the import of torch takes longer than its start."""
-    from onthefly.link.discovery import alive, read_hub, spawn_hub
+    try:
+        from onthefly.link.discovery import living_hub, spawn_hub
+    except SystemExit as error:  # a module of that name that takes itself for a program
+        raise ImportError(f"what it needs exits when it is imported, with {error.code!r}") from error
 
     settings = Settings()
     try:
-        hub = read_hub(settings)
-        if hub is None or not alive(hub.pid):
+        hub = living_hub(settings)
+        if hub is not None and release(hub.version) < release(__version__):
+            os.kill(hub.pid, signal.SIGTERM)  # it commits what it has, and ours takes over: agents find it by its file
+            hub = None
+        if hub is None:
             spawn_hub(settings)
     except OnTheFlyError as error:
         remedy = f" ({error.remedy})" if error.remedy else ""
@@ -118,11 +141,12 @@ def _start_hub() -> None:
 
 
 def _become(command: Sequence[str], environment: dict[str, str]) -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
     try:
         if os.name == "nt":
             return subprocess.run(list(command), env=environment, check=False).returncode
+        for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ"):  # Python ignores them, and a command that is no Python must not
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.execvpe(command[0], list(command), environment)
     except FileNotFoundError:
         report(f"no such command: {command[0]}")

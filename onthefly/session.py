@@ -7,6 +7,7 @@ when it trains.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import platform
 import secrets
@@ -24,6 +25,7 @@ from onthefly.errors import Guard, HubUnavailable, report
 from onthefly.instruments.backward import BackwardInstrument
 from onthefly.instruments.data import DataInstrument
 from onthefly.instruments.first_use import FirstUse
+from onthefly.instruments.functions import FunctionInstrument
 from onthefly.instruments.optimizer import OptimizerInstrument
 from onthefly.instruments.stdio import StdioInstrument
 from onthefly.link.link import Link
@@ -102,12 +104,13 @@ class Session:
             self._arm("watching data loaders", lambda guard: DataInstrument(self._recorder.open_source, meter, guard)),
             self._arm("reading losses", lambda guard: BackwardInstrument(
                 self._recorder.observe, self._recorder.beware_of_hooks, guard)),
+            self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard)),
             self._arm("recording steps", lambda guard: OptimizerInstrument(stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip
         self._hang_up = link.around(self._link.close)
         gate.disarm = self._instruments[-1].disarm
         os.register_at_fork(after_in_child=self._forked)
-        _at_exit(self.close)
+        _at_exit(self._leave)
 
     def start(self) -> None:
         """Tell the hub that this process is here, before it trains."""
@@ -134,6 +137,14 @@ class Session:
         self._gate.close(self._place())
         self._announce(*self._ending())
         self._hang_up(CLOSE_SECONDS)
+
+    def _leave(self) -> None:
+        """At exit. Ctrl-C then ends our wait, and not the script, which has ended: what is not sent yet is spooled."""
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                self.close()
+            except KeyboardInterrupt:
+                self._hang_up(0.0)
 
     def _stay(self) -> None:
         """The script has finished, and everything it made is still there: hold it until somebody lets it end."""

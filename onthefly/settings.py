@@ -1,18 +1,16 @@
 """The settings of one process, read from the environment: the only reader of ``ONTHEFLY_*``.
 
-Standard library only, and no dataclasses: the shim imports this at the start of every interpreter below the launcher.
+No module is imported at the top: the shim imports this at the start of every interpreter below the launcher, and what
+was loaded would hide a file of that name beside the script.
 """
-
-from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # the import of typing loads 20 modules
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 PORT = 47621
 """The preferred port of the hub for browsers and commands."""
@@ -25,12 +23,12 @@ class Settings:
     """What the environment asks of us; every attribute is one variable, or follows from several."""
 
     __slots__ = (
-        "data_dir", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "runtime_dir",
-        "session", "steps", "strict", "target_pid", "world_size",
+        "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "session", "steps",
+        "strict", "target_pid", "world_size",
     )  # fmt: skip
 
-    def __init__(self, env: Mapping[str, str] | None = None) -> None:
-        env = os.environ if env is None else env
+    def __init__(self, env: "Mapping[str, str] | None" = None) -> None:
+        env = self._env = dict(os.environ if env is None else env)
         self.disabled: bool = _flag(env, "ONTHEFLY_DISABLE")
         """``ONTHEFLY_DISABLE=1``: nothing of ours runs."""
         self.strict: bool = _flag(env, "ONTHEFLY_STRICT")
@@ -57,10 +55,16 @@ class Settings:
         """``RANK`` as torchrun sets it."""
         self.world_size: int = _integer(env, "WORLD_SIZE", 1)
         """``WORLD_SIZE`` as torchrun sets it."""
-        self.runtime_dir: Path = _runtime_dir(env)
+
+    @property
+    def runtime_dir(self) -> "Path":
         """``ONTHEFLY_RUNTIME_DIR``, else ``$XDG_RUNTIME_DIR/onthefly``, else ``<tmp>/onthefly-<uid>``."""
-        self.data_dir: Path = _data_dir(env)
+        return _runtime_dir(self._env)
+
+    @property
+    def data_dir(self) -> "Path":
         """``ONTHEFLY_DATA_DIR``, else the platform's place for a user's data."""
+        return _data_dir(self._env)
 
 
 def claim_rank() -> bool:
@@ -74,22 +78,25 @@ def claim_rank() -> bool:
     return True
 
 
-def _flag(env: Mapping[str, str], name: str) -> bool:
+def _flag(env: "Mapping[str, str]", name: str) -> bool:
     return env.get(name, "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
+def _number(env: "Mapping[str, str]", name: str, default: float) -> float:
     try:
         return float(env[name])
     except (KeyError, ValueError):
         return default
 
 
-def _integer(env: Mapping[str, str], name: str, default: int) -> int:
+def _integer(env: "Mapping[str, str]", name: str, default: int) -> int:
     return int(_number(env, name, default))
 
 
-def _runtime_dir(env: Mapping[str, str]) -> Path:
+def _runtime_dir(env: "Mapping[str, str]") -> "Path":
+    import tempfile
+    from pathlib import Path
+
     if env.get("ONTHEFLY_RUNTIME_DIR"):
         return Path(env["ONTHEFLY_RUNTIME_DIR"])
     if env.get("XDG_RUNTIME_DIR"):
@@ -98,7 +105,9 @@ def _runtime_dir(env: Mapping[str, str]) -> Path:
     return Path(tempfile.gettempdir()) / f"onthefly-{user}"
 
 
-def _data_dir(env: Mapping[str, str]) -> Path:
+def _data_dir(env: "Mapping[str, str]") -> "Path":
+    from pathlib import Path
+
     if env.get("ONTHEFLY_DATA_DIR"):
         return Path(env["ONTHEFLY_DATA_DIR"])
     if env.get("XDG_DATA_HOME"):

@@ -1,22 +1,24 @@
-"""The start-up shim: stands aside for the sitecustomize that it hides, and calls one function. It has no logic."""
+"""The start-up shim: takes itself off the path, calls one function, and lets the sitecustomize that it hides run.
+
+It ends as plain Python's attempt to import ``sitecustomize`` would, by the error that the user's own raises or by the
+one that says there is none, which ``site`` expects: afterwards ``sys.modules`` shows no trace of this file.
+"""
 
 import os
 import sys
 
 _here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) != _here]
-_ours = sys.modules.pop("sitecustomize")
+_ours = sys.modules.pop("sitecustomize")  # named, since Python 2 empties a module that nobody holds
 try:
     import sitecustomize  # noqa: F401 - the user's own, which ours came before
-except ImportError as error:
-    if error.name != "sitecustomize":
-        raise
-    sys.modules["sitecustomize"] = _ours  # the import of this very module wants to find it there
-try:
-    from onthefly.bootstrap import start
-except ImportError:
-    # Another interpreter than OnTheFly's: run unobserved. The script's process says so, its children do not.
-    if os.environ.get("ONTHEFLY_TARGET") == str(os.getpid()):
-        sys.stderr.write(f"onthefly: {sys.executable} does not have OnTheFly installed; the script runs unobserved\n")
-else:
-    start()
+finally:
+    try:
+        from onthefly.bootstrap import start
+    except (ImportError, SyntaxError):
+        # Another interpreter than OnTheFly's: run unobserved. The script's process says so, its children do not.
+        if os.environ.get("ONTHEFLY_TARGET") == str(os.getpid()) and sys.stderr:
+            name = sys.executable
+            sys.stderr.write("onthefly: " + name + " does not have OnTheFly installed; the script runs unobserved\n")
+    else:
+        start()

@@ -65,7 +65,7 @@ class Kept:
             value
             for message in self.messages
             if isinstance(message, Metrics)
-            for value in array("d", message.values[name])
+            for value in array("d", message.values.get(name, b""))
         ]
 
     def notices(self) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -34,6 +35,14 @@ def undisturbed() -> Generator[None, None, None]:
                 yield
     finally:
         _c._set_grad_enabled(enabled)
+
+
+def autocast_as_now(device: str) -> Callable[[], AbstractContextManager[Any]]:
+    """What makes autocast as it is now on that kind of device; torch before 2.4 cannot be asked, and has none."""
+    if not autocasting() or not hasattr(torch, "get_autocast_dtype") or not torch.is_autocast_enabled(device):
+        return nullcontext
+    dtype = torch.get_autocast_dtype(device)
+    return lambda: torch.autocast(device, dtype, cache_enabled=False)
 
 
 class Overridden(Exception):

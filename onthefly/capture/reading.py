@@ -47,16 +47,13 @@ Measured = tuple[Tensor, int, Tensor, Tensor, "Tensor | float", "Tensor | int"]
 
 
 class Reader:
-    """How one kind of node is read: a row of :data:`READERS`. Runs with gradients off."""
+    """How a loss is read once the place in the graph is found where it was computed. Runs with gradients off."""
 
-    def __init__(self, operator: Callable[..., Tensor], tensors: str, options: str = "") -> None:
-        """``tensors`` and ``options`` name ``_saved_*`` attributes, input and target first; reduction is implied."""
-        self._operator = operator
-        self._saved = attrgetter(*[f"_saved_{name}" for name in f"reduction {options} {tensors}".split()])
-        self._given = len(options.split())
+    classifies = False
+    """Whether its targets are classes, so that :meth:`hits` can be asked."""
 
     def measure(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Measured:
-        """Unpack what the node saved, and compute.
+        """Take what was saved, and compute.
 
         Raises :class:`Unreadable` if it is no loss of samples, ``Overridden`` if the script would see our operators,
         RuntimeError if the graph was freed.
@@ -66,25 +63,43 @@ class Reader:
             outer: the reduction that the script did itself over the vector (``.mean()``); NONE where the operator did.
             tail: what the script did with the number before it back-propagated it, in its order.
         """
+        raise NotImplementedError
+
+    def hits(self, node: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """What accuracy is made of: log-probabilities [rows, classes], targets [rows], and which of them count."""
+        raise NotImplementedError
+
+
+class OperatorReader(Reader):
+    """One kind of node whose operator takes ``reduction``: a row of :data:`READERS`."""
+
+    def __init__(self, operator: Callable[..., Tensor], tensors: str, options: str = "") -> None:
+        """``tensors`` and ``options`` name ``_saved_*`` attributes, input and target first; reduction is implied."""
+        self._operator = operator
+        self._saved = attrgetter(*[f"_saved_{name}" for name in f"reduction {options} {tensors}".split()])
+        self._given = len(options.split())
+
+    def measure(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Measured:
+        """As :meth:`Reader.measure`."""
         reduction, *saved = self._saved(node)
         options, given = saved[: self._given], saved[self._given :]
         check_plain(*given)
         target, summed = given[1], (outer or reduction) == SUM
-        rows = _rows(target, reduction, outer)
+        rows = rows_of(target, reduction, outer)
         values = self._operator(*given, NONE, *options)
         value = values if reduction == NONE else self._operator(*given, reduction, *options)
         if outer:
-            value = values.sum() if summed else values.mean()
-        if values.dim() > 1:
-            values = values.reshape(rows, -1)
-            values = values.sum(1) if summed else values.mean(1)
+            value = reduced(values, outer)
+        values = by_row(values, rows, summed)
         if tail:
-            values, value = _scaled(values, tail), _scaled(value, tail)
+            values, value = scaled(values, tail), scaled(value, tail)
         return target, rows, values, value, 1 if summed else rows, target.numel() // rows
 
 
-class NllReader(Reader):
+class NllReader(OperatorReader):
     """Negative log-likelihood: classes, class weights, and targets to be ignored."""
+
+    classifies = True
 
     def __init__(self) -> None:
         super().__init__(_nn.nll_loss, "self target weight total_weight", "ignore_index")
@@ -98,7 +113,7 @@ class NllReader(Reader):
         if ignored >= 1 << 63:  # as the script gave it: the graph gives it back as unsigned
             ignored -= 1 << 64
         if outer or not reduction:
-            rows = _rows(target, reduction, outer)
+            rows = rows_of(target, reduction, outer)
             values = operator(source, target, weight, NONE, ignored)
             value, divisor = (values.mean(), rows) if outer == MEAN else (values.sum(), 1)
             valid: Tensor | int = target.ne(ignored)
@@ -106,16 +121,21 @@ class NllReader(Reader):
             values = operator(source, target, weight, NONE, ignored)
             value = operator(source, target, weight, reduction, ignored)
             shape = values.shape
-            rows = shape[0] if shape and shape[0] else _rows(target, reduction, outer)
+            rows = shape[0] if shape and shape[0] else rows_of(target, reduction, outer)
             counted = total.item() if total.is_cpu else total
             divisor = counted if reduction == MEAN else 1
             valid = 1 if counted is not total and counted == rows and weight is None else target.ne(ignored)
         if tail:
-            values, value = _scaled(values, tail), _scaled(value, tail)
+            values, value = scaled(values, tail), scaled(value, tail)
         return target, rows, values, value, divisor, valid
 
+    def hits(self, node: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`Reader.hits`."""
+        _, ignored, source, target, _, _ = self._saved(node)
+        return source, target, target.ne(ignored if ignored < 1 << 63 else ignored - (1 << 64))
 
-def _rows(target: Tensor, reduction: int, outer: int) -> int:
+
+def rows_of(target: Tensor, reduction: int, outer: int) -> int:
     """How many rows a loss has; :class:`Unreadable` if they are no samples, or not reduced to one number once."""
     if (reduction == NONE) != bool(outer):
         raise Unreadable("the loss is reduced twice" if outer else "the loss is a vector: it was not reduced")
@@ -125,7 +145,20 @@ def _rows(target: Tensor, reduction: int, outer: int) -> int:
     return shape[0]
 
 
-def _scaled(value: Tensor, tail: tuple[Scaling, ...]) -> Tensor:
+def reduced(values: Tensor, reduction: int) -> Tensor:
+    """A vector reduced as the script or a composite operator does it."""
+    return values.sum() if reduction == SUM else values.mean()
+
+
+def by_row(values: Tensor, rows: int, summed: bool) -> Tensor:
+    """The elements of each row averaged, or summed where the script sums: [rows]."""
+    if values.dim() > 1:
+        values = values.reshape(rows, -1)
+        values = values.sum(1) if summed else values.mean(1)
+    return values
+
+
+def scaled(value: Tensor, tail: tuple[Scaling, ...]) -> Tensor:
     """The tail, done to a total or to per-sample values."""
     for operator, other in tail:
         value = operator(value) if other is None else operator(value, other)
@@ -134,8 +167,11 @@ def _scaled(value: Tensor, tail: tuple[Scaling, ...]) -> Tensor:
 
 READERS: dict[str, Reader] = {
     "NllLossBackward0": NllReader(),
-    "MseLossBackward0": Reader(_nn.mse_loss, "self target"),
-    "BinaryCrossEntropyWithLogitsBackward0": Reader(
+    "MseLossBackward0": OperatorReader(_nn.mse_loss, "self target"),
+    "SmoothL1LossBackward0": OperatorReader(_nn.smooth_l1_loss, "self target", "beta"),
+    "HuberLossBackward0": OperatorReader(_nn.huber_loss, "self target", "delta"),
+    "BinaryCrossEntropyBackward0": OperatorReader(_nn.binary_cross_entropy, "self target weight"),
+    "BinaryCrossEntropyWithLogitsBackward0": OperatorReader(
         torch.binary_cross_entropy_with_logits, "self target weight pos_weight"
     ),
 }

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 from torch.overrides import has_torch_function
 
+from onthefly.capture.accuracy import Accuracies
 from onthefly.capture.batches import NOT_INTEGERS, LoaderRecord, RecentBatches
 from onthefly.capture.group import Call, Group, groups
+from onthefly.capture.operands import OpenLosses
 from onthefly.capture.quiet import (
     Overridden,
     autocasting,
@@ -29,7 +31,7 @@ from onthefly.capture.quiet import (
     intercepted,
     undisturbed,
 )  # fmt: skip
-from onthefly.capture.reading import NONE, Reader, Scaling, Unreadable
+from onthefly.capture.reading import NONE, READERS, Reader, Scaling, Unreadable
 from onthefly.capture.steps import metrics, rates
 from onthefly.capture.tail import follow, reason_of
 
@@ -77,6 +79,12 @@ class Recorder:
         """The script's modes are off already."""
         self._loaders: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
         self._recent = RecentBatches()
+        self._open = OpenLosses()
+        self.computed = self._open.note
+        """Told of losses whose graph will not keep their operands."""
+        self._accuracies = Accuracies(emit, run)
+        self._accuracy_due = 0
+        """Nanoseconds of the monotonic clock."""
         self._calls: list[tuple[Any, ...]] = []
         """Each with the fields of :class:`Call`."""
         self._rows = 0
@@ -119,11 +127,10 @@ class Recorder:
         self._hooked = True
         self._direct.clear()
 
-    def observe(self, tensors: Any, grad_tensors: Any = None, *rest: Any, **named: Any) -> None:
-        """A backward call is about to run.
-
-        Written flat: what runs once a step meets cold caches (docs/cost.md).
-        """
+    def observe(  # noqa: C901 - written flat: what runs once a step meets cold caches (docs/cost.md)
+        self, tensors: Any, grad_tensors: Any = None, *rest: Any, **named: Any
+    ) -> None:
+        """A backward call is about to run."""
         # -1 outside of the engine: checkpointing and custom functions call backward from within a backward.
         if graph_task() != -1 or (get_ident() != self._thread and not self.is_training_thread()):
             return
@@ -166,6 +173,8 @@ class Recorder:
                                 divisor, valid, samples))  # fmt: skip
             self._samples += rows
             self._rows += rows
+            if start >= self._accuracy_due and reader.classifies:
+                self._accuracy_due = self._accuracies.measure(reader.hits(node), self.step, self.epoch, start)
         except Overridden:
             self._observe_closely(start, tensors, None)
             return
@@ -209,6 +218,7 @@ class Recorder:
         if self._steps:
             steps, self._steps = self._steps, []
             self._emit(metrics(self.run, steps))
+        self._accuracies.send(wait=wait)
         self._recent.retire()
         self._sent = perf_counter_ns()
 
@@ -258,8 +268,8 @@ class Recorder:
 
     def _follow(self, root: Tensor) -> tuple[Reader, Any, int, tuple[Scaling, ...]]:
         """Where the loss was computed; and if that is the node of the root itself, the next one is found faster."""
-        found = reader, node, _, _ = follow(root, self._hooked)
-        if node is root.grad_fn and not self._hooked:
+        found = reader, node, _, _ = follow(root, self._hooked, self._open.at)
+        if node is root.grad_fn and not self._hooked and reader is READERS.get(node.name()):
             self._direct[type(node)] = reader
         return found
 

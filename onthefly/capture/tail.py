@@ -11,21 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from onthefly.capture.forms import FORMS
+from onthefly.capture.graph import HOOKED, only_input, through_hook
 from onthefly.capture.reading import MEAN, NONE, READERS, SUM, Reader, Scaling, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 LONGEST = 16
 """Steps of a tail that are followed."""
 
 
-def follow(root: Tensor, hooked: bool) -> tuple[Reader, Any, int, tuple[Scaling, ...]]:
-    """From the back-propagated tensor to a reduction that is known; :class:`Unreadable` where there is none.
+def follow(
+    root: Tensor, hooked: bool, noted: Callable[[Any], Reader | None]
+) -> tuple[Reader, Any, int, tuple[Scaling, ...]]:
+    """From the back-propagated tensor to a loss that is known; :class:`Unreadable` where there is none.
 
     Returns its reader, and what :meth:`Reader.measure` wants to know.
 
-    ``hooked``: a saved tensor of this process may have hooks, to be asked for at each node (2 to 5 us in a real loop).
+    Args:
+        root: the tensor.
+        hooked: a saved tensor of this process may have hooks, to be asked for at each node (2 to 5 us in a real loop).
+        noted: the reader that was left at a node when the loss was computed, if any.
     """
     node: Any = root.grad_fn
     outer = NONE
@@ -34,18 +43,20 @@ def follow(root: Tensor, hooked: bool) -> tuple[Reader, Any, int, tuple[Scaling,
     while node is not None and len(tail) < LONGEST:
         name = node.name()
         reader = READERS.get(name)
+        if reader is not None and hooked and any(through_hook(node, kept) for kept in ("self", "target", "weight")):
+            raise Unreadable(HOOKED)
+        if reader is None:
+            reader = noted(node)
+        if reader is None and name in FORMS:
+            reader = FORMS[name](node, outer, hooked)
         if reader is not None:
-            if hooked and _through_hook(node, "target"):
-                raise Unreadable(
-                    "its tensors are saved through a hook (checkpointing, offloading), not to be run twice"
-                )
             return reader, node, outer, tuple(reversed(tail))
         if outer:
             break  # arithmetic below a reduction by hand is per element, not per total
         if name in ("MeanBackward0", "SumBackward0"):
-            outer, node = MEAN if name == "MeanBackward0" else SUM, node.next_functions[0][0]
+            outer, node = MEAN if name == "MeanBackward0" else SUM, only_input(node)
         elif name == "AliasBackward0":  # the same number in another class of tensor
-            node = node.next_functions[0][0]
+            node = only_input(node)
         else:
             step = _step(name, node, hooked)
             if step is None:
@@ -76,7 +87,7 @@ def reason_of(error: Exception) -> str:
 def _step(name: str, node: Any, hooked: bool) -> tuple[Scaling, Any] | None:
     """The step that this node did, and the node that it did it to."""
     if name == "NegBackward0":
-        return Scaling(torch.neg, None), node.next_functions[0][0]
+        return Scaling(torch.neg, None), only_input(node)
     if name not in ("MulBackward0", "DivBackward0"):
         return None
     (left, _), (right, _) = node.next_functions
@@ -89,12 +100,7 @@ def _step(name: str, node: Any, hooked: bool) -> tuple[Scaling, Any] | None:
 
 def _scalar(node: Any, name: str, hooked: bool) -> bool:
     """The node saved a number under that name, and not through a hook."""
-    if hooked and _through_hook(node, name):
+    if hooked and through_hook(node, name):
         return False
     tensor = getattr(node, f"_saved_{name}")
     return tensor is not None and tensor.dim() == 0
-
-
-def _through_hook(node: Any, name: str) -> bool:
-    saved = getattr(node, f"_raw_saved_{name}")
-    return saved is not None and saved.unpack_hook is not None

@@ -20,7 +20,7 @@ from onthefly.errors import ExitCode, NoSuchSession, OnTheFlyError
 from onthefly.link.discovery import living_hub, runtime_folder
 from onthefly.protocol import PROTOCOL
 from onthefly.settings import Settings
-from onthefly.version import __version__
+from onthefly.version import __version__, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,9 +86,8 @@ def _versions(settings: Settings) -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             yield Finding(package, "is not installed", f"pip install {package}, in this environment")
             continue
-        parts = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
         needed = ".".join(map(str, oldest))
-        yield Finding(package, version, "" if parts >= oldest else f"{needed} or newer is needed")
+        yield Finding(package, version, "" if release(version) >= oldest else f"{needed} or newer is needed")
 
 
 def _environment(settings: Settings) -> Iterator[Finding]:

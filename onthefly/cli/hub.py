@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import platform
+import signal
 
 from onthefly.errors import Refused, UsageError
 from onthefly.settings import Settings
@@ -28,6 +29,8 @@ def main(argv: list[str]) -> int:
         )
     from onthefly.hub.server import run
 
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a link's thread starts us, which takes no signal
     return run(settings, str(host))
 
 

@@ -72,15 +72,18 @@ class Connections:
     def protocol(self, server: web.Server) -> asyncio.BaseProtocol:
         """The protocol of a new connection; when there are too many, those silent longest are ended."""
         self._server = server
-        held = [handler for handler in server.connections if _is_open(handler)]
-        surplus = len(held) + 1 - MAX_CONNECTIONS
+        return server() if self._make_room(1) else _Refused()
+
+    def _make_room(self, coming: int) -> bool:
+        """End those silent longest where there are too many; False if all are at work."""
+        held = [handler for handler in self._server.connections if _is_open(handler)]
+        surplus = len(held) + coming - MAX_CONNECTIONS
         if surplus > 0:
             idle = sorted((handler for handler in held if handler not in self._working), key=self._look)
-            if not idle:
-                return _Refused()
             for handler in idle[:surplus]:
                 _end(handler, "too many connections")
-        return server()
+            return bool(idle)
+        return True
 
     def _look(self, handler: Any) -> _Look:
         return self._seen.get(handler, _Look(time.monotonic(), 0))
@@ -104,8 +107,10 @@ class Connections:
             self._sweep()
 
     def _sweep(self) -> None:
-        now = time.monotonic()
-        held = [] if self._server is None else self._server.connections
+        if self._server is None:
+            return
+        self._make_room(0)  # many may have come at one moment
+        now, held = time.monotonic(), self._server.connections
         connections = {handler: handler.transport for handler in held if _is_open(handler)}
         self._seen = {handler: look for handler, look in self._seen.items() if handler in connections}
         for handler, transport in connections.items():

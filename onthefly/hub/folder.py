@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 import msgspec
 
-from onthefly.protocol import SESSION_PATTERN, Session
+from onthefly.protocol import LIVE_STATES, SESSION_PATTERN, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,14 +57,18 @@ class DataFolder:
             with contextlib.suppress(OSError):
                 (folder / ".session.json.new").unlink(missing_ok=True)
 
-    def read_all(self) -> Iterator[Session]:
-        """The sessions of earlier hubs."""
+    def read_all(self) -> Iterator[tuple[Session, str]]:
+        """The sessions that were here before us, each with whose it is: empty for ours, else the other hub's host.
+
+        Hosts may share this folder (a home on the network); what runs under another one's hub is its.
+        """
         for folder in self.sessions.iterdir():
             found = self._read(folder / "session.json")
-            if found is not None and found.id == folder.name and SESSION_PATTERN.fullmatch(found.id):
-                yield found
+            if found is not None and found.session.id == folder.name and SESSION_PATTERN.fullmatch(folder.name):
+                foreign = found.session.state in LIVE_STATES and found.node != platform.node()
+                yield found.session, found.node if foreign else ""
 
-    def _read(self, path: Path) -> Optional[Session]:
+    def _read(self, path: Path) -> Optional[SessionFile]:
         try:
             content = msgspec.json.decode(path.read_bytes(), type=SessionFile)
         except FileNotFoundError:
@@ -72,10 +76,9 @@ class DataFolder:
         except (OSError, msgspec.MsgspecError) as error:
             log.warning("%s is not readable: %s", path, error)
             return None
-        session = content.session
-        for rank in session.ranks:
+        for rank in content.session.ranks:
             rank.connected = False
-        return session
+        return content
 
     def spools(self) -> list[Path]:
         """What agents left on disk because no hub was there."""

@@ -124,6 +124,9 @@ class Keeper:
 
     async def store(self, live: LiveSession) -> Store:
         """The store of a session, opened when it is first needed; :class:`StoreUnavailable` if it cannot be."""
+        if live.foreign:
+            raise StoreUnavailable(f"the records of session {live.info.id} are kept by the hub on {live.foreign}",
+                                   "look at them there, or here when it has ended")  # fmt: skip
         if live.store is None:
             try:
                 store = await self._in(self._writer, lambda: self._open(live))
@@ -244,7 +247,7 @@ class Keeper:
         unsaved, self._unsaved = self._unsaved, set()
         for identifier in unsaved:
             live = self._registry.sessions.get(identifier)
-            if live is not None:
+            if live is not None and not live.foreign:
                 self._folder.write(live.info)
 
     async def close(self) -> None:

@@ -52,8 +52,10 @@ _REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its
 class LiveSession:
     """One session: its description for clients, its agents, its commands."""
 
-    def __init__(self, session: Session, changed: Callable[[LiveSession], None]) -> None:
+    def __init__(self, session: Session, changed: Callable[[LiveSession], None], foreign: str = "") -> None:
         self.info = session
+        self.foreign = foreign
+        """The host whose hub keeps it, where that is not this one: then it is only shown, as it was found."""
         self.store: Optional[Store] = None
         self.senders: dict[tuple[int, int], Callable[[Command], None]] = {}
         """By rank and pid of a connected agent: sends it a command."""
@@ -98,6 +100,8 @@ class LiveSession:
 
     def check_alive(self) -> None:
         """A process without a connection has crashed if it is gone from this machine, else it is lost from sight."""
+        if self.foreign:
+            return
         changed = False
         for rank in self.info.ranks:
             if rank.connected or not (rank.state in LIVE_STATES or rank.state == "lost"):
@@ -242,6 +246,8 @@ class LiveSession:
             close = difflib.get_close_matches(request.name, COMMANDS, 1)
             hint = f"did you mean {close[0]}? " if close else ""
             return Refused(f"unknown command {request.name[:40]!r}", f"{hint}known: {', '.join(COMMANDS)}")
+        if self.foreign:
+            return Refused(f"session {self.info.id} belongs to the hub on {self.foreign}", "ask there")
         if not self.live:
             return Refused(f"session {self.info.id} is {self.info.state}: there is no script to {request.name}")
         if not self.senders:
@@ -286,7 +292,7 @@ class Registry:
         self._folder = folder
         self._listeners: list[Callable[[LiveSession], None]] = []
         self.sessions: dict[str, LiveSession] = {
-            session.id: LiveSession(session, self._changed) for session in folder.read_all()
+            session.id: LiveSession(session, self._changed, foreign) for session, foreign in folder.read_all()
         }
 
     def listen(self, listener: Callable[[LiveSession], None]) -> None:
@@ -300,6 +306,8 @@ class Registry:
     def open(self, hello: Hello) -> LiveSession:
         """The session of an agent, made if it is new."""
         known = self.sessions.get(hello.session)
+        if known is not None:
+            known.foreign = ""  # its agent has come to us
         if known is None:
             info = Session(
                 id=hello.session, name=hello.name, project=hello.project, script=hello.script, argv=hello.argv,
@@ -330,6 +338,8 @@ class Registry:
 
     def remove(self, live: LiveSession) -> None:
         """Forget a session that has ended, and delete its folder."""
+        if live.foreign:
+            raise Refused(f"session {live.info.id} belongs to the hub on {live.foreign}", "remove it there")
         if live.live:
             raise Refused(f"session {live.info.id} is {live.info.state}", "stop it first")
         del self.sessions[live.info.id]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.autograd
 
+from onthefly.errors import leave_frame_out
 from onthefly.instruments.dynamo import skip
 from onthefly.patching.slots import Slot
 
@@ -60,7 +61,11 @@ def _tell(slot: Slot, original: Callable[..., Any], beware: Callable[[], None]) 
     def announced(*args: Any, **kwargs: Any) -> Any:
         if slot.enabled:
             beware()
-        return original(*args, **kwargs)
+        try:
+            return original(*args, **kwargs)
+        except BaseException as error:
+            leave_frame_out(error)
+            raise
 
     skip(announced, callees=True)
     return announced

@@ -19,6 +19,7 @@ from torch.utils.data.dataloader import (
     _SingleProcessDataLoaderIter,  # pyright: ignore[reportPrivateUsage]
 )
 
+from onthefly.errors import leave_frame_out
 from onthefly.patching.slots import Slot
 
 if TYPE_CHECKING:
@@ -102,7 +103,11 @@ class DataInstrument:
 
         @functools.wraps(original)
         def __iter__(loader: Any) -> Any:
-            iterator = original(loader)
+            try:
+                iterator = original(loader)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
             if slot.enabled:
                 begin(iterator, loader)
             return iterator
@@ -112,7 +117,11 @@ class DataInstrument:
     def _wrap_next_index(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def _next_index(iterator: Any) -> Any:
-            index = original(iterator)
+            try:
+                index = original(iterator)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
             # Two plain lines that cannot fail, so no guard: this runs for every batch.
             if slot.enabled:
                 iterator._onthefly_drawn = index.copy() if type(index) is list else index
@@ -125,11 +134,13 @@ class DataInstrument:
 
         @functools.wraps(original)
         def _try_put_index(iterator: Any) -> Any:
-            if not slot.enabled:
-                return original(iterator)
-            task = iterator._send_idx
-            result = original(iterator)
-            if iterator._send_idx != task:
+            task = iterator._send_idx if slot.enabled else None
+            try:
+                result = original(iterator)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
+            if task is not None and iterator._send_idx != task:
                 file(iterator, task)
             return result
 
@@ -140,16 +151,17 @@ class DataInstrument:
 
         @functools.wraps(original)
         def _next_data(iterator: Any) -> Any:
-            feed: Feed | None = getattr(iterator, FEED, None)
-            if feed is None or not slot.enabled:
-                return original(iterator)
+            feed: Feed | None = getattr(iterator, FEED, None) if slot.enabled else None
             start = perf_counter_ns()
             try:
                 data = original(iterator)
-            except StopIteration:
-                if feed.finish is not None:
+            except BaseException as error:
+                if type(error) is StopIteration and feed is not None and feed.finish is not None:
                     feed.finish()
+                leave_frame_out(error)
                 raise
+            if feed is None:
+                return data
             came = perf_counter_ns()
             if feed.accept is not None:
                 # None if somebody's own iterator never asks for indices: this line has no guard around it.

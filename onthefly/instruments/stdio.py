@@ -12,6 +12,7 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
+from onthefly.errors import leave_frame_out
 from onthefly.patching.slots import Slot
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ class StdioInstrument:
 
         @functools.wraps(original)
         def write(*args: Any) -> Any:
-            count = original(*args)
+            try:
+                count = original(*args)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
             if slot.enabled:
                 written(name, args[0])
             return count

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from onthefly.errors import HubUnavailable
+from onthefly.link.descriptors import Own
 from onthefly.link.frames import FrameReader, decode
 from onthefly.link.proof import MAGIC, NONCE_BYTES, PROOF_BYTES, nonce, prove, same
 from onthefly.protocol import HUB_KINDS
@@ -28,9 +29,16 @@ class Connection:
         self._hub = hub
         self._reader = FrameReader()
         try:
-            self.socket = socket.create_connection((hub.host, hub.agent_port), timeout=TIMEOUT)
+            self._own = Own(socket.create_connection((hub.host, hub.agent_port), timeout=TIMEOUT))
         except OSError as error:
             raise HubUnavailable(f"the hub does not answer on port {hub.agent_port}: {error}") from error
+
+    @property
+    def socket(self) -> socket.socket:
+        """Ours; OSError if the script has closed it."""
+        if not self._own.intact():
+            raise OSError("the script closed the connection to the hub")
+        return self._own.socket
 
     def prove(self) -> None:
         """Both sides show that they know the token; :class:`HubUnavailable` if it is not the hub of that file."""
@@ -38,7 +46,7 @@ class Connection:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._prove(self._hub.token)
         except (OSError, HubUnavailable) as error:
-            self.socket.close()
+            self._own.close()
             raise HubUnavailable(f"port {self._hub.agent_port} is not the hub's: {error}") from error
 
     def _prove(self, token: str) -> None:
@@ -78,4 +86,4 @@ class Connection:
 
     def close(self) -> None:
         """Close our end (in a forked child: its copy of it, which tells the hub nothing)."""
-        self.socket.close()
+        self._own.close()

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import stat
 import subprocess
 import sys
@@ -34,8 +35,26 @@ def hub_file_name() -> str:
 
 
 def runtime_folder(settings: Settings) -> Path:
-    """The runtime folder, made with mode 0700; :class:`UnsafeFolder` if it is a link, another user's, or open."""
-    folder = settings.runtime_dir
+    """The runtime folder, made with mode 0700; :class:`UnsafeFolder` if it is a link, another user's, or open.
+
+    Where hosts share one (a home folder on the network), each but the first has a folder of its own in it.
+    """
+    folder = _private(settings.runtime_dir)
+    own = folder / f"node-{re.sub(r'[^A-Za-z0-9.-]', '_', platform.node())}"
+    if own.is_dir() or _node_of(folder / hub_file_name()) not in ("", platform.node()):
+        return _private(own)
+    return folder
+
+
+def _node_of(path: Path) -> str:
+    """The host whose hub wrote that file; empty if there is none."""
+    try:
+        return str(json.loads(path.read_bytes())["node"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _private(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()

@@ -2,13 +2,12 @@
 
 The thread finds (or starts) the hub, connects, sends frames, takes acknowledgements and commands, and connects again
 when the hub went away; it never touches a tensor. The training thread only appends to a deque and, when the thread is
-not awake already, writes one byte to a pipe.
+not awake already, rings a bell.
 """
 
 from __future__ import annotations
 
-import os
-import select
+import signal
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from onthefly.errors import HubUnavailable, report
 from onthefly.link.connection import Connection
+from onthefly.link.descriptors import Bell, readable
 from onthefly.link.discovery import POLL_SECONDS, living_hub, not_started, spawn_hub
 from onthefly.link.frames import FrameError
 from onthefly.link.outbox import Outbox
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 FIRST_RETRY, LONGEST_RETRY = 0.25, 30.0
 """Seconds between attempts to reach the hub: doubled each time."""
+
+LOOK_SECONDS = 1.0
+"""How often the thread looks whether the script has closed its descriptors, where nothing else wakes it."""
 
 GATHER_SECONDS = 0.1
 """How long after :meth:`Link.soon` what has gathered is fetched."""
@@ -66,9 +69,7 @@ class Link:
         self._gather_at = 0.0
         """When to gather; 0: nobody asked for it."""
         self._fresh: deque[AgentMessage] = deque()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._bell = Bell()
         self._awake = False
         self._connection: Connection | None = None
         self._spawned = False
@@ -85,8 +86,18 @@ class Link:
         self._thread = threading.Thread(target=self._live, name="onthefly-link", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread, which takes no signal.
+
+        One that the script has blocked, to wait for it in a thread of its own, would come to ours and end the process.
+        """
+        if not hasattr(signal, "pthread_sigmask"):
+            self._thread.start()
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def send(self, message: AgentMessage) -> None:
         """Queue a message; from any thread, never blocks."""
@@ -116,8 +127,7 @@ class Link:
 
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent. No lock is taken, nothing is sent."""
-        for descriptor in (self._wake_read, self._wake_write):
-            os.close(descriptor)
+        self._bell.close()
         if self._connection is not None:
             self._connection.close()
         self._connection = None
@@ -125,10 +135,7 @@ class Link:
     def _wake(self) -> None:
         if not self._awake:
             self._awake = True
-            try:
-                os.write(self._wake_write, b"w")
-            except BlockingIOError:
-                return  # the pipe is full of wake-ups already
+            self._bell.ring()
 
     def _live(self) -> None:
         """The thread: a fault of ours ends one attempt, and the third the whole link (the guard gives it up)."""
@@ -170,20 +177,23 @@ class Link:
         if self._connection is not None and self._welcomed:
             for frame in self._outbox.unsent():
                 self._connection.send(frame)
-        readers = [self._wake_read]
-        if self._connection is not None:
-            readers.append(self._connection.socket.fileno())
-            deadlines = [self._gather_at] if self._gather_at else []
-        else:
-            deadlines = [self._retry_at, *([self._gather_at] if self._gather_at else [])]
-        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
         if self._closing and self._connection is None:
             return
-        readable, _, _ = select.select(readers, [], [], patience)
-        if self._wake_read in readable:
-            os.read(self._wake_read, 4096)
+        if self._bell.mend():
             self._awake = False
-        if self._connection is not None and self._connection.socket.fileno() in readable:
+        waited = [self._bell.fileno()]
+        deadlines = [time.monotonic() + LOOK_SECONDS]
+        if self._gather_at:
+            deadlines.append(self._gather_at)
+        if self._connection is not None:
+            waited.append(self._connection.socket.fileno())
+        else:
+            deadlines.append(self._retry_at)
+        arrived = readable(waited, max(0.0, min(deadlines) - time.monotonic()))
+        if self._bell.fileno() in arrived:
+            self._bell.silence()
+            self._awake = False
+        if self._connection is not None and self._connection.socket.fileno() in arrived:
             for message in self._connection.receive():
                 self._take(message)
 

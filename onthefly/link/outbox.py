@@ -118,6 +118,8 @@ class Outbox:
                     file.write(frame)
         except OSError:  # a full disk: what is there already stays whole
             os.ftruncate(descriptor, size)
+            if not size:
+                self._spool.unlink()
             raise
         finally:
             os.close(descriptor)

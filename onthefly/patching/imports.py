@@ -1,23 +1,22 @@
-"""Waiting for a module to be imported, with the standard library only.
+"""Waiting for a module to be imported, without importing anything.
 
 A finder at the head of ``sys.meta_path`` that answers for one name: it lets the other finders find the module, and
-wraps its loader so that a callable runs right after the module's body. It takes itself out at the first hit; loader and
-spec are put back as they were before the module's body runs, so that the module cannot tell.
+has its loader call us right after the module's body. Whoever only asks where the module is, as
+``importlib.util.find_spec("torch")`` does, spends nothing. The loader is as it was before the module's body runs, and
+the finder leaves once it has run, so that the module cannot tell.
 """
 
-from __future__ import annotations
-
-import importlib.util
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # the import of typing loads 20 modules, which the script might shadow by files of its own
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any
 
 
-def when_imported(name: str, callback: Callable[[], None]) -> None:
+def when_imported(name: str, callback: "Callable[[], None]") -> None:
     """Call ``callback()`` once, right after the module ``name`` was imported; at once if it is already there."""
     if name in sys.modules:
         callback()
@@ -26,59 +25,48 @@ def when_imported(name: str, callback: Callable[[], None]) -> None:
 
 
 class _Finder:
-    """Answers for one name, once."""
+    """Answers for one name, until that is imported."""
 
-    def __init__(self, name: str, callback: Callable[[], None]) -> None:
+    def __init__(self, name: str, callback: "Callable[[], None]") -> None:
         self._name = name
         self._callback = callback
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         """The finder's protocol."""
         if name != self._name or self not in sys.meta_path:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            sys.meta_path.insert(0, self)  # not there (yet): the import fails as it would without us
-            return None
-        spec.loader = _Loader(spec.loader, self)
-        return spec
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:  # those before us have been asked
+            spec = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    self._prepare(spec.loader)
+                return spec
+        return None
 
-    def loaded(self) -> None:
-        """The module's body has run."""
-        self._callback()
+    def _prepare(self, loader: "Any") -> None:
+        """Have that loader say that the module's body has run."""
+        real = loader.exec_module
 
-    def again(self) -> None:
-        """The module's body raised: wait for the next attempt."""
-        sys.meta_path.insert(0, self)
+        def exec_module(module: "ModuleType") -> None:
+            vars(loader).pop("exec_module", None)
+            real(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                self._callback()
+
+        loader.exec_module = _as_importlib(exec_module)
 
 
-class _Loader:
-    """Stands in for the real loader until the module's body runs; all else is the real one's answer."""
+def _as_importlib(function: "Any") -> "Any":
+    """The function, counted as the import system's own, which Python knows by the name of its file.
 
-    def __init__(self, loader: Any, finder: _Finder) -> None:
-        self._loader = loader
-        self._finder = finder
+    Tracebacks leave those frames out, the levels of warnings skip them, and tracers do not report them. Without this a
+    torch that cannot be imported would show a line of ours, and a warning in it would blame us.
+    """
+    function.__code__ = function.__code__.replace(co_filename="<frozen importlib._bootstrap>")
+    return function
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As the real one."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Put back the real loader, let it run the module's body, and say that it did."""
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        module.__loader__ = self._loader
-        done = False
-        try:
-            self._loader.exec_module(module)
-            done = True
-        finally:
-            if not done:
-                self._finder.again()
-        self._finder.loaded()
+_as_importlib(_Finder.find_spec)

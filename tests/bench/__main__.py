@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.bench import faults
 from tests.conftest import REPOSITORY, Home
 
 STEPS = str(Path(__file__).with_name("steps.py"))
@@ -109,6 +110,7 @@ def main() -> None:
             pairs_in_one_process(home, "large", 40)
             stop.set()
             client.join()
+            faults.report(home)
             start_up(home)
             processes(home, MEMORY, "memory of the script's process", "MB", 1 / 1024)
         finally:

@@ -1,4 +1,7 @@
-"""Runs under OnTheFly: epochs with the hooks armed and switched off in turn, and how long each took, as JSON."""
+"""Runs under OnTheFly: epochs with the hooks armed and switched off in turn, and how long each took, as JSON.
+
+With ``watch`` in the place of the number of pairs, epochs with the hooks armed, without end.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader, TensorDataset
 
 import onthefly.session
+from onthefly.patching.slots import _MISSING
 
 STEPS = {"small": 128, "large": 40}
 """An epoch: some 80 ms, and half a second."""
@@ -34,9 +38,13 @@ def switch(on: bool) -> None:
     session: Any = onthefly.session._session
     if session is None:
         return
-    data, backward, optimizer = session._instruments
-    for slot in (*data._slots, *backward._slots):
-        setattr(slot.owner, slot.name, slot._ours if on else slot._before)
+    *slotted, optimizer = session._instruments
+    for instrument in slotted:
+        for slot in instrument._slots:
+            if on or slot._before is not _MISSING:
+                setattr(slot.owner, slot.name, slot._ours if on else slot._before)
+            else:
+                delattr(slot.owner, slot.name)
     for handle in optimizer._handles:
         handle.remove()
     if on:
@@ -59,13 +67,15 @@ def epoch(net: nn.Module, loader: DataLoader[Any], optimizer: torch.optim.Optimi
 def main() -> None:
     """Alternate, and print."""
     torch.set_num_threads(1)
-    size, pairs = sys.argv[1], int(sys.argv[2])
-    net, data = model(size)
+    net, data = model(sys.argv[1])
     loader = DataLoader(data, 128)
     optimizer = torch.optim.SGD(net.parameters(), 0.01)
     epoch(net, loader, optimizer)
+    while sys.argv[2] == "watch":  # until it is interrupted: when each epoch ended, and how long its steps took
+        seconds = epoch(net, loader, optimizer)
+        print(json.dumps([time.time(), seconds]), flush=True)
     found: list[tuple[float, float]] = []
-    for _ in range(pairs):
+    for _ in range(int(sys.argv[2])):
         switch(False)
         plain = epoch(net, loader, optimizer)
         switch(True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
 import sys
@@ -75,7 +74,7 @@ def browse(home: Home, file: HubFile, payloads: list[str]) -> tuple[int, str]:
     )  # fmt: skip
     assert page.stdin is not None
     assert page.stdout is not None
-    with page, contextlib.suppress(BrokenPipeError):
+    with page:
         for number, payload in enumerate(payloads):
             feed(file, number, payload)
             page.stdin.write(f"m{number:02d}m\n")

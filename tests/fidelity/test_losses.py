@@ -18,14 +18,11 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, Te
 from onthefly.capture import certificate, group
 from onthefly.instruments import data as instrument
 from onthefly.protocol import Records
+from tests.fidelity.brute import Truth, dataset, train
 from tests.watching import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from tests.watching import Row
-
-Loss = "Callable[[torch.Tensor, torch.Tensor, str], torch.Tensor]"
 
 WEIGHT = torch.tensor([0.3, 2.0, 1.0, 0.7])
 
@@ -51,56 +48,6 @@ LOSSES: dict[str, tuple[str, Callable[[torch.Tensor, torch.Tensor, str], torch.T
         lambda x, y, r: F.binary_cross_entropy_with_logits(x, y, weight=WEIGHT, pos_weight=WEIGHT * 2, reduction=r),
     ),
 }
-
-
-def dataset(kind: str, count: int = 53) -> TensorDataset:
-    generator = torch.Generator().manual_seed(7)
-    targets: Any = {
-        "class": torch.randint(0, 4, (count,), generator=generator),
-        "value": torch.randn(count, 4, generator=generator),
-        "flag": torch.rand(count, 4, generator=generator).round(),
-    }[kind]
-    return TensorDataset(torch.randn(count, 6, generator=generator), targets)
-
-
-class Truth:
-    """What a loop knows of itself: the loss of each sample, computed beside it, and which sample it is."""
-
-    def __init__(self, data: TensorDataset) -> None:
-        self._rows = {tuple(row): index for index, row in enumerate(data.tensors[0].tolist())}
-        self.indices: list[list[int]] = []
-        self.losses: list[torch.Tensor] = []
-
-    def add(self, x: torch.Tensor, each: torch.Tensor) -> None:
-        self.indices.append([self._rows[tuple(row)] for row in x.tolist()])
-        self.losses.append(each.detach().reshape(len(x), -1).clone())
-
-    def check(self, rows: list[Row], *, factor: float = 1.0, summed: bool = False) -> None:
-        assert len(rows) == len(self.losses)
-        for row, indices, each in zip(rows, self.indices, self.losses):
-            assert row.samples == indices
-            value = each.reshape(-1) if each.shape[1] == 1 else (each.sum(1) if summed else each.mean(1))
-            assert torch.equal(torch.tensor(row.losses), value * factor)
-            assert row.certificate == "exact"
-            assert row.identity == "index"
-
-
-def train(
-    loader: DataLoader[Any], loss: Callable[..., torch.Tensor], truth: Truth, reduce: Callable[..., torch.Tensor]
-) -> list[Row]:
-    """Two epochs; ``reduce(x, y)`` is what the script back-propagates."""
-    torch.manual_seed(0)
-    model = nn.Linear(6, 4)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with watched() as kept:
-        for _ in range(2):
-            for x, y in loader:
-                optimizer.zero_grad()
-                with torch.no_grad():
-                    truth.add(x, loss(model(x), y, "none"))
-                reduce(model(x), y).backward()
-                optimizer.step()
-    return kept.rows()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -390,7 +337,7 @@ def test_calls_that_are_not_read_do_not_pile_up() -> None:
 REFUSALS: dict[str, tuple[Callable[[Any, Any], torch.Tensor], str]] = {
     "two losses": (lambda x, y: F.cross_entropy(x, y) + F.cross_entropy(-x, y), "AddBackward0"),
     "a sum by hand": (lambda x, y: (x**2).mean(), "PowBackward0"),
-    "label smoothing": (lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1), "which this version does not read"),
+    "a weighted sum": (lambda x, y: 0.9 * F.cross_entropy(x, y) + 0.1 * x.mean(), "which this version does not read"),
     "a penalty on weights": (lambda x, y: F.mse_loss(x.new_ones(3, requires_grad=True), x.new_zeros(3)), "not samples"),
     "a vector": (lambda x, y: F.cross_entropy(x, y, reduction="none")[:1], "does not read"),
 }

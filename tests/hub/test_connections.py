@@ -122,8 +122,8 @@ def test_a_thousand_connections(home: Home) -> None:
         start = time.monotonic()
         assert home.get("sessions") == {"sessions": []}
         assert time.monotonic() - start < 2
-        held = len(list(Path(f"/proc/{file.pid}/fd").iterdir()))
-        assert held < connections.MAX_CONNECTIONS + 64, "files that the hub holds open"
+        files = Path(f"/proc/{file.pid}/fd")
+        wait_for("room", lambda: len(list(files.iterdir())) < connections.MAX_CONNECTIONS + 64, 5)
     assert rss(file.pid) - before < 32
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import threading
 import time
@@ -130,18 +131,13 @@ def test_columns_that_do_not_fit_cost_their_agent_alone(hub: Running, name: str)
 
 def test_strangers_and_noise_on_the_agents_port(hub: Running) -> None:
     def speak(*parts: bytes) -> bytes:
-        connection = Connection.__new__(Connection)
-        import socket
-
-        connection.socket = socket.create_connection(("127.0.0.1", hub.file.agent_port), timeout=15)
-        try:
-            for part in parts:
-                connection.socket.sendall(part)
-            return connection.socket.recv(64) + connection.socket.recv(64)
-        except OSError:
-            return b""
-        finally:
-            connection.socket.close()
+        with socket.create_connection(("127.0.0.1", hub.file.agent_port), timeout=15) as stranger:
+            try:
+                for part in parts:
+                    stranger.sendall(part)
+                return stranger.recv(64) + stranger.recv(64)
+            except OSError:
+                return b""
 
     assert speak(b"GET / HTTP/1.1\r\n" + b"x" * 100) == b""
     answer = speak(MAGIC + nonce(), b"\0" * 32)

@@ -5,8 +5,8 @@ import { createInterface } from "node:readline";
 import { open } from "./browser.mjs";
 
 const [address] = process.argv.slice(2);
-const { browser, page, wrong } = await open(new URL("/healthz", address).href);
-wrong.length = 0; // it has no icon there
+const { browser, page, wrong } = await open(new URL("/", address).href); // without token: nothing happens yet
+await page.goto("about:blank");
 page.on("dialog", (dialog) => {
   wrong.push(`dialog: ${dialog.message()}`);
   void dialog.dismiss();

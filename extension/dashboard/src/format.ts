@@ -8,6 +8,11 @@ export function loss(value: number | string | null | undefined): string {
   return value.toPrecision(4);
 }
 
+/** A value of any metric, to be read off exactly. */
+export function value(number: number): string {
+  return Number.isFinite(number) && Math.abs(number) >= 1000 && Math.abs(number) < 1e7 ? count(Number(number.toPrecision(5))) : loss(number);
+}
+
 /** A measured value: three digits are enough. */
 export function figure(value: number): string {
   if (!Number.isFinite(value)) return "–";
@@ -19,14 +24,52 @@ export function count(value: number): string {
   return value.toLocaleString("en-US");
 }
 
+/** With the noun that goes with it: "1 client", "3 clients". */
+export function counted(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** Of that many MB. */
+export function memory(mb: number): string {
+  return mb >= 1000 ? `${(mb / 1000).toPrecision(3)} GB` : `${mb.toFixed(0)} MB`;
+}
+
 /** What watching costs at least: the time inside our hooks in a step, and its share of the step. */
 export function cost(us: number | null, stepMs: number | null): string {
   if (us === null) return "cost –";
-  if (!stepMs) return `cost ≥ ${us.toFixed(0)} µs`;
-  const share = us / 10 / stepMs;
-  return `cost ≥ ${us.toFixed(0)} µs · ${share.toFixed(share < 10 ? 1 : 0)} %`;
+  const time = `cost ≥ ${micro(us)}`;
+  return stepMs ? `${time} · ${percent(us / 1000 / stepMs)}` : time;
+}
+
+export function micro(us: number): string {
+  return us < 1000 ? `${us.toFixed(0)} µs` : `${figure(us / 1000)} ms`;
+}
+
+export function percent(share: number): string {
+  return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 }
 
 export function clock(seconds: number): string {
   return new Date(seconds * 1000).toLocaleTimeString("en-GB");
+}
+
+/** Today's time of day; of another day, the day as well. */
+export function moment(seconds: number, now = Date.now()): string {
+  const then = new Date(seconds * 1000);
+  if (then.toDateString() === new Date(now).toDateString()) return clock(seconds);
+  return `${then.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${clock(seconds).slice(0, 5)}`;
+}
+
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  if (hours) return `${hours} h ${minutes} min`;
+  return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
+}
+
+/** On an axis. */
+export function tick(value: number): string {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e7)) return value.toExponential(Number.isInteger(Math.log10(size)) ? 0 : 1);
+  return Number(value.toPrecision(6)).toLocaleString("en-US", { maximumFractionDigits: 6 });
 }

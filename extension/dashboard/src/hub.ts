@@ -1,6 +1,6 @@
 // The seam between the page and the hub: one small interface, so that a browser (WebSocket) and an editor's webview
 // (postMessage to the extension host, which holds the token) serve the same page.
-import type { ClientMessage, HubEvent } from "./protocol";
+import type { ClientMessage, Fault, HubEvent } from "./protocol";
 import type { Columns } from "./columns";
 
 /** How the page stands with the hub. `denied`: it has no token, or one of an earlier hub. */
@@ -16,6 +16,25 @@ export interface Hub {
   start(listener: Listener): void;
   /** False if nothing is connected: the message is not queued. */
   send(message: ClientMessage): boolean;
-  /** `GET /api/v1/<path>`, decoded. */
+  /** `GET /api/v1/<path>`, decoded. Rejects with `NotServed` where the hub answers that it will not. */
   get(path: string): Promise<unknown>;
+}
+
+/** The code of a request whose route the hub does not have: it is older than this page. */
+const NO_ROUTE = "http_404";
+
+/** The hub answered, and not with what was asked. */
+export class NotServed extends Error {
+  readonly unknownRoute: boolean;
+
+  constructor({ code, message, remedy }: Fault) {
+    super([message, remedy].filter(Boolean).join(": "));
+    this.unknownRoute = code === NO_ROUTE;
+  }
+}
+
+/** For a person: why an answer did not come. */
+export function why(error: unknown, part: string): string {
+  if (error instanceof NotServed) return error.unknownRoute ? `This hub is older than the page and keeps no ${part}.` : `${error.message}.`;
+  return `The hub did not answer; it is asked again.`;
 }

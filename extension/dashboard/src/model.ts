@@ -1,6 +1,10 @@
-// What the page knows, and the only place that changes it. Parts subscribe and draw.
+// What the page knows, and the only place that changes it. Parts subscribe and draw; what only one tab shows has a store
+// of its own.
 import type { Columns } from "./columns";
 import type { Connection, Hub, Listener } from "./hub";
+import { LogStore } from "./logs";
+import { Machine } from "./machine";
+import { TILES } from "./metrics";
 import type { Answer, Histogram, HubEvent, Session } from "./protocol";
 import { Series } from "./series";
 
@@ -16,12 +20,9 @@ export interface Sample {
   identity: string;
 }
 
-export const METRICS = ["loss", "lr", "throughput", "step_ms", "data_ms"] as const;
-export type Metric = (typeof METRICS)[number];
-
-function fresh(): Record<Metric, Series> {
-  return { loss: new Series(), lr: new Series(), throughput: new Series(), step_ms: new Series(), data_ms: new Series() };
-}
+/** As many as a subscription may name. */
+const MAX_METRICS = 16;
+const POINTS = 2000;
 
 export const WORST = 20;
 const REFRESH_MS = 1000;
@@ -34,8 +35,8 @@ export class Model {
   session: Session | null = null;
   /** `last` follows newer sessions. */
   wanted = "last";
-  /** By metric; each of `METRICS` is there. */
-  series = fresh();
+  /** On the main chart. */
+  metric = "loss";
   histogram: Histogram | null = null;
   worst: Sample[] = [];
   /** The command under way. */
@@ -43,12 +44,22 @@ export class Model {
   answer: { name: string; answer: Answer } | null = null;
   fault = "";
 
+  readonly logs: LogStore;
+  readonly machine: Machine;
+
+  private curves = new Map<string, Series>();
+  /** By part of the page: the metrics that it shows. */
+  private readonly demands = new Map<string, readonly string[]>([["tiles", TILES]]);
   private readonly listeners = new Set<() => void>();
   private drawn = -1;
   private drawnKey = "";
   private refreshing = false;
 
-  constructor(private readonly hub: Hub) {}
+  constructor(readonly hub: Hub) {
+    const changed = () => { this.changed(); };
+    this.logs = new LogStore(hub, changed);
+    this.machine = new Machine(hub, changed);
+  }
 
   subscribe(listener: () => void): () => void {
     this.listeners.add(listener);
@@ -82,7 +93,7 @@ export class Model {
     switch (event.type) {
       case "snapshot":
         this.sessions = event.sessions;
-        if (event.session) this.show(event.session);
+        if (event.session) this.display(event.session);
         break;
       case "session":
         this.replace(event.session);
@@ -102,15 +113,49 @@ export class Model {
 
   columns(columns: Columns): void {
     if (columns.header.session !== this.session?.id) return;
-    const series = (this.series as Partial<Record<string, Series>>)[columns.header.metric];
-    series?.take(columns);
+    if (!this.wantedMetrics().includes(columns.header.metric)) return;
+    this.curve(columns.header.metric).take(columns);
     this.changed();
+  }
+
+  /** A metric's curve, as far as it has come. */
+  curve(metric: string): Series {
+    let curve = this.curves.get(metric);
+    if (!curve) this.curves.set(metric, (curve = new Series()));
+    return curve;
+  }
+
+  /** Names of the metrics that have values; the loss always. */
+  metrics(): string[] {
+    const arrived = [...this.curves].filter(([, { length }]) => length > 0).map(([name]) => name);
+    return [...new Set(["loss", ...(this.session?.metrics ?? []), ...arrived])];
+  }
+
+  /** Show a metric on the main chart. */
+  choose(metric: string): void {
+    this.metric = metric;
+    this.show("chart", [metric]);
+    this.changed();
+  }
+
+  /** A part of the page shows these metrics from now on (none: it is closed); only what is shown is sent. */
+  show(part: string, metrics: readonly string[]): void {
+    const before = this.wantedMetrics();
+    this.demands.set(part, metrics);
+    const wanted = this.wantedMetrics();
+    if (wanted.length === before.length && wanted.every((metric) => before.includes(metric))) return;
+    for (const known of [...this.curves.keys()]) if (!wanted.includes(known)) this.curves.delete(known);
+    if (this.connection === "open") this.follow(this.wanted);
+  }
+
+  private wantedMetrics(): string[] {
+    return [...new Set(["loss", ...(this.demands.get("chart") ?? []), ...[...this.demands.values()].flat()])].slice(0, MAX_METRICS);
   }
 
   /** Show another session, or the newest one from now on. */
   follow(session: string): void {
     this.wanted = session;
-    this.hub.send({ type: "subscribe", session, metrics: [...METRICS], points: 2000 });
+    this.hub.send({ type: "subscribe", session, metrics: this.wantedMetrics(), points: POINTS });
   }
 
   /** Send a command to the shown session; the answer comes as an event. */
@@ -159,9 +204,9 @@ export class Model {
     }
   }
 
-  private show(session: Session): void {
+  private display(session: Session): void {
     if (session.id !== this.session?.id) {
-      this.series = fresh();
+      this.curves = new Map();
       this.histogram = null;
       this.worst = [];
       this.asking = null;
@@ -169,6 +214,7 @@ export class Model {
       this.fault = "";
     }
     this.session = session;
+    this.logs.follow(session);
     void this.refresh();
   }
 
@@ -176,7 +222,9 @@ export class Model {
     const place = this.sessions.findIndex(({ id }) => id === session.id);
     if (place < 0) this.sessions = [session, ...this.sessions];
     else this.sessions = this.sessions.map((known, at) => (at === place ? session : known));
-    if (session.id === this.session?.id) this.session = session;
+    if (session.id !== this.session?.id) return;
+    this.session = session;
+    this.logs.follow(session);
   }
 
   private settle(answer: Answer): void {

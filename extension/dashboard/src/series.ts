@@ -3,16 +3,23 @@
 import type { Columns } from "./columns";
 
 export const CAPACITY = 4096;
+/** Steps with a value that is no number, as far as they are remembered. */
+export const MAX_BAD = 100;
 
 export class Series {
   step: number[] = [];
+  epoch: number[] = [];
+  /** Seconds since 1970. */
+  time: number[] = [];
   value: number[] = [];
   low: number[] = [];
   high: number[] = [];
-  /** How many values a point stands for. */
+  /** How many values a point stands for; of a point out of the hub's buckets, how many steps. */
   weight: number[] = [];
   /** Steps at which the value was NaN or infinite (the first ones). */
   bad: number[] = [];
+  /** Counts the changes. */
+  version = 0;
 
   get length(): number {
     return this.step.length;
@@ -21,50 +28,81 @@ export class Series {
   /** Take a message: a history replaces what there is, a delta comes after it. */
   take({ header, arrays }: Columns): void {
     if (header.reset) this.clear();
-    const step = arrays.get("step") ?? new Float64Array();
-    const value = arrays.get("value") ?? step;
-    const low = arrays.get("low") ?? value;
-    const high = arrays.get("high") ?? value;
+    const column = (name: string) => arrays.get(name) ?? new Float64Array();
+    const [step, epoch, time, value] = [column("step"), column("epoch"), column("time"), column("value")];
+    const buckets = arrays.has("low");
+    const [low, high] = buckets ? [column("low"), column("high")] : [value, value];
     for (let place = 0; place < step.length; place++) {
-      this.add(step[place] ?? 0, value[place] ?? NaN, low[place] ?? NaN, high[place] ?? NaN);
+      const at = step[place] ?? 0;
+      const span = (place + 1 < step.length ? (step[place + 1] ?? at) : 2 * at - (step[place - 1] ?? at)) - at;
+      this.add({
+        step: at, epoch: epoch[place] ?? 0, time: time[place] ?? 0, value: value[place] ?? NaN, low: low[place] ?? NaN,
+        high: high[place] ?? NaN, weight: buckets ? Math.max(2, span) : 1,
+      });
     }
     while (this.length > CAPACITY) this.halve();
+    this.version++;
   }
 
   private clear(): void {
-    this.step = [];
-    this.value = [];
-    this.low = [];
-    this.high = [];
-    this.weight = [];
+    this.truncate(0);
     this.bad = [];
   }
 
-  private add(step: number, value: number, low: number, high: number): void {
-    if (![value, low, high].every(Number.isFinite) && this.bad.length < 100) this.bad.push(step);
-    this.step.push(step);
-    this.value.push(value);
-    this.low.push(low);
-    this.high.push(high);
-    this.weight.push(1);
+  private truncate(length: number): void {
+    for (const column of [this.step, this.epoch, this.time, this.value, this.low, this.high, this.weight]) column.length = length;
+  }
+
+  private add(point: Point): void {
+    if (![point.value, point.low, point.high].every(Number.isFinite) && this.bad.length < MAX_BAD) this.bad.push(point.step);
+    this.set(this.length, point);
+  }
+
+  private set(place: number, point: Point): void {
+    this.step[place] = point.step;
+    this.epoch[place] = point.epoch;
+    this.time[place] = point.time;
+    this.value[place] = point.value;
+    this.low[place] = point.low;
+    this.high[place] = point.high;
+    this.weight[place] = point.weight;
+  }
+
+  /** All that is known of a point. */
+  at(place: number): Point {
+    const of = (column: number[]) => column[place] ?? NaN;
+    return {
+      step: of(this.step), epoch: of(this.epoch), time: of(this.time), value: of(this.value), low: of(this.low),
+      high: of(this.high), weight: of(this.weight),
+    };
   }
 
   private halve(): void {
-    const old = { step: this.step, value: this.value, low: this.low, high: this.high, weight: this.weight };
-    const bad = this.bad;
-    this.clear();
-    this.bad = bad;
-    for (let place = 0; place < old.step.length; place += 2) {
-      const next = Math.min(place + 1, old.step.length - 1);
-      const [a, b] = [old.value[place] ?? NaN, old.value[next] ?? NaN];
-      const [v, w] = [old.weight[place] ?? 1, next === place ? 0 : (old.weight[next] ?? 1)];
-      this.step.push(old.step[place] ?? 0);
-      this.value.push(!Number.isFinite(a) ? b : !Number.isFinite(b) ? a : (a * v + b * w) / (v + w));
-      this.low.push(lower(old.low[place] ?? NaN, old.low[next] ?? NaN));
-      this.high.push(-lower(-(old.high[place] ?? NaN), -(old.high[next] ?? NaN)));
-      this.weight.push(v + w);
+    const half = Math.ceil(this.length / 2);
+    for (let place = 0; place < half; place++) {
+      const first = this.at(2 * place);
+      this.set(place, 2 * place + 1 < this.length ? merged(first, this.at(2 * place + 1)) : first);
     }
+    this.truncate(half);
   }
+}
+
+export interface Point {
+  step: number;
+  epoch: number;
+  time: number;
+  value: number;
+  low: number;
+  high: number;
+  weight: number;
+}
+
+/** Stands where the first of the two stood. */
+function merged(a: Point, b: Point): Point {
+  const weight = a.weight + b.weight;
+  const mean = (a.value * a.weight + b.value * b.weight) / weight;
+  const value = !Number.isFinite(a.value) ? b.value : Number.isFinite(b.value) ? mean : a.value;
+  return { ...a, value, low: lower(a.low, b.low), high: -lower(-a.high, -b.high), weight };
 }
 
 function lower(a: number, b: number): number {

@@ -1,7 +1,7 @@
 // The browser's way to the hub: one WebSocket for what is new, HTTP for what is asked.
 import { decodeColumns } from "./columns";
-import type { Hub, Listener } from "./hub";
-import type { ClientMessage, HubEvent } from "./protocol";
+import { NotServed, type Hub, type Listener } from "./hub";
+import type { ClientMessage, ErrorAnswer, HubEvent } from "./protocol";
 
 const PING_MS = 2500;
 /** Without any message for so long (pings are answered), the hub counts as gone although its socket is open. */
@@ -81,7 +81,7 @@ export class BrowserHub implements Hub {
 
   async get(path: string): Promise<unknown> {
     const answer = await fetch(new URL(`api/v1/${path}`, this.base), { headers: this.headers() });
-    if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
+    if (!answer.ok) throw new NotServed(((await answer.json()) as ErrorAnswer).error);
     return answer.json();
   }
 

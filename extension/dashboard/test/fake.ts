@@ -1,7 +1,8 @@
 // A hub that lives in the test: what was sent to it is written down, what it says is called by hand.
 import type { Hub, Listener } from "../src/hub";
 import { Model } from "../src/model";
-import type { ClientMessage, Histogram, Session } from "../src/protocol";
+import type { Columns } from "../src/columns";
+import type { ClientMessage, Histogram, HubStatus, LogEntry, Session } from "../src/protocol";
 
 export class FakeHub implements Hub {
   sent: ClientMessage[] = [];
@@ -9,6 +10,8 @@ export class FakeHub implements Hub {
   listener: Listener | null = null;
   connected = true;
   answers = new Map<string, unknown>();
+  /** Asked where `answers` has none; may throw. */
+  answer: (path: string) => unknown = () => { throw new Error("no such answer"); };
 
   start(listener: Listener): void {
     this.listener = listener;
@@ -22,7 +25,7 @@ export class FakeHub implements Hub {
   get(path: string): Promise<unknown> {
     this.asked.push(path);
     const found = [...this.answers].find(([part]) => path.includes(part));
-    return found ? Promise.resolve(found[1]) : Promise.reject(new Error("no such answer"));
+    return new Promise((resolve) => { resolve(found ? found[1] : this.answer(path)); });
   }
 }
 
@@ -49,4 +52,23 @@ export function shown(changes: Partial<Session> = {}): { hub: FakeHub; model: Mo
   model.connected("open");
   model.event({ type: "snapshot", session: session(changes), sessions: [session(changes)], cursor: "0" });
   return { hub, model };
+}
+
+export function entry(row: number, text: string, changes: Partial<LogEntry> = {}): LogEntry {
+  return { row, time: row, rank: 0, stream: "stdout", text, ...changes };
+}
+
+export function status(changes: Partial<HubStatus> = {}): HubStatus {
+  return {
+    version: "1.0", protocol: 1, python: "3.12", duckdb: "1.4", pid: 7, node: "box", port: 47621, started: 0, cpu: 1.5,
+    rss: 120, clients: 1, agents: 1, sessions: 2, data_dir: "/data", free: 70_000, ...changes,
+  };
+}
+
+/** A message with a metric's values, as the hub sends it. */
+export function columns(rows: Record<string, number[]>, reset = true, metric = "loss"): Columns {
+  return {
+    header: { session: "k3f9q2ma", run: "baseline", metric, reset, cursor: "0", columns: [] },
+    arrays: new Map(Object.entries(rows).map(([name, values]) => [name, Float64Array.from(values)])),
+  };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { takeToken } from "../src/token";
-import { FakeHub, histogram, session, shown } from "./fake";
+import { columns, FakeHub, histogram, session, shown } from "./fake";
+import { TILES } from "../src/metrics";
 import { Model } from "../src/model";
 import * as format from "../src/format";
 
@@ -63,6 +64,47 @@ describe("Model", () => {
   });
 });
 
+describe("metrics", () => {
+  const subscribed = (hub: FakeHub) => hub.sent.filter((message) => message.type === "subscribe").map(({ metrics }) => metrics ?? []);
+
+  it("subscribes to what is shown only, and to each once", () => {
+    const { hub, model } = shown();
+    model.choose("grad_norm");
+    model.show("system", ["cpu", "rss"]);
+    model.show("system", ["cpu", "rss"]);
+    model.show("system", []);
+    model.show("overhead", ["step_ms"]); // is on a tile
+    expect(subscribed(hub).map((metrics) => metrics.filter((name) => !(TILES as readonly string[]).includes(name)))).toEqual([
+      ["loss"], ["loss", "grad_norm"], ["loss", "grad_norm", "cpu", "rss"], ["loss", "grad_norm"],
+    ]);
+  });
+
+  it("never asks for more than the hub gives, and keeps what the main chart shows", () => {
+    const { hub, model } = shown();
+    model.show("system", Array.from({ length: 30 }, (_, number) => `own/${number}`));
+    model.choose("accuracy_of_mine");
+    const last = subscribed(hub).pop() ?? [];
+    expect(last).toHaveLength(16);
+    expect(last.slice(0, 2)).toEqual(["loss", "accuracy_of_mine"]);
+  });
+
+  it("lets a curve go that nobody shows: it would go stale", () => {
+    const { model } = shown();
+    model.choose("grad_norm");
+    model.columns(columns({ step: [1], value: [2] }, true, "grad_norm"));
+    expect(model.curve("grad_norm").length).toBe(1);
+    model.choose("loss");
+    expect(model.curve("grad_norm").length).toBe(0);
+    model.columns(columns({ step: [2], value: [2] }, false, "grad_norm")); // was under way
+    expect(model.curve("grad_norm").length).toBe(0);
+  });
+
+  it("lists what has values, the loss first", () => {
+    const { model } = shown({ metrics: ["lr", "loss", "cpu"] });
+    expect(model.metrics()).toEqual(["loss", "lr", "cpu"]);
+  });
+});
+
 describe("takeToken", () => {
   it("takes the token out of the address and keeps it for this tab", () => {
     history.replaceState(null, "", "/#token=abc");
@@ -83,5 +125,15 @@ describe("format", () => {
   it("tells the cost in time and share", () => {
     expect(format.cost(11, 1.2)).toBe("cost ≥ 11 µs · 0.9 %");
     expect(format.cost(null, 1)).toBe("cost –");
+    expect(format.micro(138.4)).toBe("138 µs");
+    expect(format.micro(2118)).toBe("2.12 ms");
+  });
+
+  it("writes durations and memory as a person would", () => {
+    expect([5, 65, 3725].map(format.duration)).toEqual(["5 s", "1 min 5 s", "1 h 2 min"]);
+    expect(format.memory(308.4)).toBe("308 MB");
+    expect(format.memory(68_900)).toBe("68.9 GB");
+    expect(format.value(10_204.4)).toBe("10,204");
+    expect(format.tick(1e-5)).toBe("1e-5");
   });
 });

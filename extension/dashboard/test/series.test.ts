@@ -1,12 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { decodeColumns, type Columns } from "../src/columns";
+import { columns as message } from "./fake";
 import { CAPACITY, Series, smooth } from "../src/series";
 
 function columns(step: number[], value: number[], reset = false): Columns {
-  return {
-    header: { session: "s", run: "baseline", metric: "loss", reset, cursor: "0", columns: [] },
-    arrays: new Map([["step", Float64Array.from(step)], ["value", Float64Array.from(value)]]),
-  };
+  return message({ step, value }, reset);
 }
 
 describe("Series", () => {
@@ -26,6 +24,15 @@ describe("Series", () => {
     series.take(columns(steps, steps));
     const mean = series.value.reduce((sum, value, place) => sum + value * (series.weight[place] ?? 0), 0) / steps.length;
     expect(mean).toBeCloseTo((steps.length - 1) / 2);
+  });
+
+  it("takes the hub's buckets for what they are: many steps, from lowest to highest", () => {
+    const series = new Series();
+    series.take(message({ step: [0, 10, 20], epoch: [0, 0, 1], time: [1, 2, 3], value: [3, 2, 1], low: [1, 1, 0], high: [9, 4, 2] }));
+    expect(series.weight).toEqual([10, 10, 10]);
+    expect(series.at(2)).toEqual({ step: 20, epoch: 1, time: 3, value: 1, low: 0, high: 2, weight: 10 });
+    series.take(columns([30], [1]));
+    expect(series.at(3).weight).toBe(1);
   });
 
   it("replaces on reset and appends otherwise", () => {

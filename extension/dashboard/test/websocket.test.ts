@@ -97,4 +97,15 @@ describe("BrowserHub", () => {
     expect(states).toContain("lost");
     expect(socket?.closed).toBe(true);
   });
+
+  it("tells apart a hub that refuses from one that does not know the question", async () => {
+    const answers: Record<string, unknown> = {
+      "sessions/x": { error: { code: "no_session", message: "no session 'x'", remedy: "onthefly ps lists them" } },
+      hub: { error: { code: "http_404", message: "Not Found" } },
+    };
+    vi.stubGlobal("fetch", (address: URL) => Promise.resolve(Response.json(answers[address.pathname.slice("/api/v1/".length)], { status: 404 })));
+    const hub = new BrowserHub("t", new URL("http://127.0.0.1:47621/"));
+    await expect(hub.get("sessions/x")).rejects.toMatchObject({ message: "no session 'x': onthefly ps lists them", unknownRoute: false });
+    await expect(hub.get("hub")).rejects.toMatchObject({ unknownRoute: true });
+  });
 });

@@ -1,37 +1,42 @@
 // The whole page: one bar, the curve, the samples that hurt; or the screen that says why there is none of it.
 import { useEffect, useReducer, useState } from "preact/hooks";
 import type { Model } from "../model";
-import { Bar, LIVE } from "./Bar";
+import type { Session } from "../protocol";
+import { Bar } from "./Bar";
+import { ChartCard } from "./ChartCard";
+import { LIVE } from "./Controls";
 import { HistogramCard } from "./Histogram";
 import { Keys } from "./Keys";
-import { LossCard } from "./LossCard";
 import { Notices } from "./Notices";
 import { Denied, Lost, Restarted, Waiting } from "./Screens";
+import { SessionList } from "./SessionList";
+import { Tabs } from "./Tabs";
 import { Tiles } from "./Tiles";
 import { Worst } from "./Worst";
 
+/** The card that lies over the page. */
+type Over = "" | "keys" | "sessions";
+
 /** Keys that act on the whole page; none while the user types or a control has the focus that uses the key itself. */
-function onKey(event: KeyboardEvent, model: Model, help: (shown: boolean | ((was: boolean) => boolean)) => void): void {
+function onKey(event: KeyboardEvent, model: Model, show: (over: Over) => void): void {
   const target = event.target as HTMLElement | null;
-  if (event.ctrlKey || event.metaKey || event.altKey || target?.closest("input, select, textarea")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || target?.closest("input, select, textarea, dialog")) return;
   if (event.key === " " && !target?.closest("button")) {
     event.preventDefault();
     model.toggle();
-  } else if (event.key === "?") help((was) => !was);
-  else if (event.key === "Escape") help(false);
+  } else if (event.key === "?") show("keys");
+  else if (event.key === "s" && model.session) {
+    event.preventDefault(); // it would be typed into the field that gets the focus
+    show("sessions");
+  }
 }
 
 export function App({ model }: { model: Model }) {
-  const [, redraw] = useReducer((count: number) => count + 1, 0);
-  const [help, setHelp] = useState(false);
-  useEffect(() => {
-    redraw(0); // what changed between the first drawing and this subscription
-    const unsubscribe = model.subscribe(() => { redraw(0); });
-    return () => { unsubscribe(); };
-  }, [model]);
+  const [over, setOver] = useState<Over>("");
+  useRedraw(model);
   useEffect(() => {
     const listener = (event: KeyboardEvent) => {
-      onKey(event, model, setHelp);
+      onKey(event, model, setOver);
     };
     document.addEventListener("keydown", listener);
     return () => {
@@ -41,27 +46,52 @@ export function App({ model }: { model: Model }) {
 
   const { session } = model;
   if (model.connection === "denied" && !session) return <Denied />;
+  const close = () => { setOver(""); };
   return (
     <>
-      <Bar model={model} onHelp={() => { setHelp(true); }} />
+      <Bar model={model} onHelp={() => { setOver("keys"); }} onSessions={() => { setOver("sessions"); }} />
       {model.connection === "lost" && <Lost since={model.lostAt} live={session !== null && LIVE.has(session.state)} />}
       {model.connection === "denied" && <Restarted />}
-      {help && <Keys onClose={() => { setHelp(false); }} />}
-      {session ? (
-        <main class={model.connection === "open" ? "page" : "page stale"}>
-          <div class="column wide">
-            <LossCard model={model} />
-            <Tiles model={model} />
-            <Notices session={session} histogram={model.histogram} />
-          </div>
-          <div class="column">
-            <HistogramCard histogram={model.histogram} session={session} />
-            <Worst samples={model.worst} histogram={model.histogram} />
-          </div>
-        </main>
-      ) : (
-        <Waiting connection={model.connection} />
-      )}
+      {over === "keys" && <Keys onClose={close} />}
+      {over === "sessions" && <SessionList model={model} onClose={close} />}
+      {session ? <Page model={model} session={session} /> : <Waiting connection={model.connection} />}
     </>
   );
+}
+
+function Page({ model, session }: { model: Model; session: Session }) {
+  useEffect(() => { document.title = `${session.state} · ${session.name} – OnTheFly`; }, [session.state, session.name]);
+  return (
+    <main class={model.connection === "open" ? "page" : "page stale"}>
+      <div class="column wide">
+        <ChartCard model={model} session={session} />
+        <Tiles model={model} />
+        <Tabs model={model} session={session} />
+      </div>
+      <div class="column">
+        <HistogramCard histogram={model.histogram} session={session} />
+        <Worst samples={model.worst} histogram={model.histogram} />
+        <Notices session={session} histogram={model.histogram} />
+      </div>
+    </main>
+  );
+}
+
+/** Draw again when the model changed, once a frame at most: messages come in bursts. */
+function useRedraw(model: Model): void {
+  const [, redraw] = useReducer((count: number) => count + 1, 0);
+  useEffect(() => {
+    let frame = 0;
+    const unsubscribe = model.subscribe(() => {
+      frame ||= requestAnimationFrame(() => {
+        frame = 0;
+        redraw(0);
+      });
+    });
+    redraw(0); // what changed between the first drawing and this subscription
+    return () => {
+      unsubscribe();
+      cancelAnimationFrame(frame);
+    };
+  }, [model]);
 }

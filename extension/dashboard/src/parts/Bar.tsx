@@ -1,43 +1,43 @@
-// The bar: which session, how it is, and the controls that can act on it now.
-import { useState } from "preact/hooks";
+// The bar: which session, how it is, and what watching it costs.
 import * as format from "../format";
 import type { Model } from "../model";
 import type { Session } from "../protocol";
+import { Controls } from "./Controls";
 
-export const LIVE: ReadonlySet<string> = new Set(["starting", "running", "pausing", "paused"]);
+export const LOWER_BOUND =
+  "Time inside our hooks in each step (mean of the newest hundred), and its share of the step. What they push out of the " +
+  "processor's caches comes on top: about half as much again in steps of a millisecond.";
 
-export function Bar({ model, onHelp }: { model: Model; onHelp: () => void }) {
+interface BarProps {
+  model: Model;
+  onHelp: () => void;
+  onSessions: () => void;
+}
+
+export function Bar({ model, onHelp, onSessions }: BarProps) {
   const { session } = model;
   return (
     <header class="bar">
       <span class="brand">On<b>The</b>Fly</span>
-      {session && <Picker model={model} session={session} />}
+      {session && <Title session={session} onSessions={onSessions} />}
       {session && <State session={session} />}
-      <span class="grow" />
-      {session && <Controls model={model} session={session} />}
-      {session && (
-        <span class="pill" title="Time inside our hooks in each step (mean of the newest hundred), and its share of the step. What they push out of the processor's caches comes on top: about half as much again in steps of a millisecond.">
-          {format.cost(session.onthefly_us, session.step_ms)}
-        </span>
-      )}
-      <button class="quiet" onClick={onHelp} aria-label="Keys" title="Keys (?)">?</button>
+      {session && <Unsaved session={session} />}
+      <span class="right">
+        {session && <Controls model={model} session={session} />}
+        {session && <span class="pill" title={LOWER_BOUND}>{format.cost(session.onthefly_us, session.step_ms)}</span>}
+        <button class="quiet" onClick={onHelp} aria-label="Keys" title="Keys (?)">?</button>
+      </span>
     </header>
   );
 }
 
-function Picker({ model, session }: { model: Model; session: Session }) {
+function Title({ session: { project, name, run }, onSessions }: { session: Session; onSessions: () => void }) {
   return (
-    <select
-      class="picker"
-      aria-label="Session"
-      value={model.wanted === "last" ? "last" : session.id}
-      onChange={(event) => { model.follow(event.currentTarget.value); }}
-    >
-      <option value="last">{`${session.name} / ${session.run}`}</option>
-      {model.sessions.map(({ id, name, state, started }) => (
-        <option key={id} value={id}>{`${name} · ${id} · ${state} · ${format.clock(started)}`}</option>
-      ))}
-    </select>
+    <h1 class="title">
+      <button class="quiet" aria-haspopup="dialog" title="Show another session (s)" onClick={onSessions}>
+        <span class="muted">{project ? `${project} / ${name}` : name} /</span> {run} <span class="muted" aria-hidden="true">▾</span>
+      </button>
+    </h1>
   );
 }
 
@@ -53,46 +53,10 @@ function State({ session }: { session: Session }) {
   );
 }
 
-function Controls({ model, session }: { model: Model; session: Session }) {
-  const [sure, setSure] = useState(false);
-  if (!LIVE.has(session.state)) return null;
-  const paused = session.state === "paused";
-  const busy = model.asking !== null || session.state === "pausing";
-  return (
-    <span class="controls">
-      <Outcome model={model} />
-      <button
-        class="primary"
-        disabled={model.connection !== "open"}
-        aria-disabled={busy}
-        onClick={() => { if (!busy) model.toggle(); }}
-        title={paused ? "Let the script go on" : "Hold the script after its current optimizer step"}
-      >
-        {label(model.asking?.name, session.state)} <kbd>space</kbd>
-      </button>
-      {sure ? (
-        <>
-          <button class="warning" onClick={() => { setSure(false); model.command("stop"); }}>Stop the script</button>
-          <button onClick={() => { setSure(false); }}>Keep it</button>
-        </>
-      ) : (
-        <button disabled={model.connection !== "open"} onClick={() => { setSure(true); }} title="End the script after its current step; its own clean-up runs">Stop…</button>
-      )}
-    </span>
-  );
-}
-
-function label(asking: string | undefined, state: string): string {
-  if (asking === "resume") return "Resuming…";
-  if (asking === "pause" || state === "pausing") return "Pausing…";
-  return state === "paused" ? "Resume" : "Pause";
-}
-
-/** What became of the last command: refusals stay until the next one. */
-function Outcome({ model }: { model: Model }) {
-  const { answer, fault } = model;
-  const refused = answer && answer.answer.status !== "applied";
-  if (!fault && !refused) return null;
-  const text = fault || `${answer?.name ?? ""} ${answer?.answer.status ?? ""}: ${answer?.answer.reason ?? "not yet at its next step"}`;
-  return <span class="outcome" role="alert" title={answer?.answer.remedy ?? ""}>{text}</span>;
+/** Records wait: what is shown may not be there tomorrow. */
+function Unsaved({ session }: { session: Session }) {
+  const since = session.unsaved_since;
+  if (since === null || since === undefined) return null;
+  const title = "New records wait in memory until they can be saved; the script goes on. Mend the reason (for instance, free space on the disk), and they are saved by themselves. Until then, keep the script and the hub running.";
+  return <span class="badge" role="alert" title={title}>{`not saved since ${format.clock(since)}: ${session.unsaved_reason ?? ""}`}</span>;
 }

@@ -1,27 +1,33 @@
 // The per-sample losses of one epoch, with their certificate where they stand.
+import { useState } from "preact/hooks";
 import * as format from "../format";
 import type { Histogram, Session } from "../protocol";
+import { remedy } from "../remedies";
 
 const WIDTH = 420;
 const HEIGHT = 130;
 
 export function HistogramCard({ histogram, session }: { histogram: Histogram | null; session: Session }) {
+  const [log, setLog] = useState(false);
+  const full = histogram && histogram.count > 0 ? histogram : null;
   return (
     <section class="card" aria-label="Per-sample loss">
-      <h2>
-        Per-sample loss{" "}
-        {histogram && histogram.count > 0 && (
-          <small>{`epoch ${histogram.epoch} · ${format.count(histogram.count)} samples · ${trust(histogram)}`}</small>
-        )}
-      </h2>
-      {histogram && histogram.count > 0 ? <Bars histogram={histogram} /> : <p class="empty">{reason(histogram, session)}</p>}
+      <div class="head narrow">
+        <h2>
+          Per-sample loss{" "}
+          {full && <small>{`epoch ${full.epoch} · ${format.counted(full.count, "sample")} · ${trust(full)}`}</small>}
+        </h2>
+        {full && <button class="quiet" aria-pressed={log} title="Logarithmic heights: few samples are seen beside many" onClick={() => { setLog(!log); }}>log</button>}
+      </div>
+      {full ? <Bars histogram={full} log={log} /> : <Nothing histogram={histogram} session={session} />}
     </section>
   );
 }
 
-function Bars({ histogram }: { histogram: Histogram }) {
+function Bars({ histogram, log }: { histogram: Histogram; log: boolean }) {
   const { counts, low, high, median } = histogram;
-  const top = Math.max(...counts, 1);
+  const tall = (number: number) => (log ? Math.log1p(number) : number);
+  const top = tall(Math.max(...counts, 1));
   const width = WIDTH / counts.length;
   const at = (value: number) => (high > low ? ((value - low) / (high - low)) * WIDTH : 0);
   const label = `${format.count(histogram.count)} samples from ${format.loss(low)} to ${format.loss(high)}, median ${format.loss(median)}`;
@@ -30,7 +36,7 @@ function Bars({ histogram }: { histogram: Histogram }) {
       <svg class="histogram" viewBox={`0 0 ${WIDTH} ${HEIGHT + 4}`} preserveAspectRatio="none" role="img" aria-label={label}>
         {counts.map((number, bin) => {
           // A bin with a single sample must be seen beside one with thousands.
-          const height = number ? Math.max(2, (number / top) * HEIGHT) : 0;
+          const height = number ? Math.max(2, (tall(number) / top) * HEIGHT) : 0;
           return (
             <rect key={bin} x={bin * width + 0.5} y={HEIGHT - height} width={Math.max(width - 1, 0.5)} height={height}>
               <title>{`${format.loss(histogram.edges[bin])} to ${format.loss(histogram.edges[bin + 1])}: ${format.count(number)}`}</title>
@@ -57,8 +63,13 @@ export function trust({ certificates, identities, count }: Histogram): string {
   return known === count ? values : `${values}, ${known ? format.count(count - known) : "all"} without index`;
 }
 
-function reason(histogram: Histogram | null, session: Session): string {
+function Nothing({ histogram, session }: { histogram: Histogram | null; session: Session }) {
   const lost = histogram?.lost[0];
-  if (lost) return `Not captured: ${lost.reason}.`;
-  return session.backwards ? "No per-sample losses in this epoch yet." : "Per-sample losses appear with the first backward call.";
+  if (!lost) return <p class="empty">{session.backwards ? "No per-sample losses in this epoch yet." : "Per-sample losses appear with the first backward call."}</p>;
+  return (
+    <>
+      <p class="empty">{`Not captured: ${lost.reason}.`}</p>
+      {remedy(lost.reason) && <p>{remedy(lost.reason)}</p>}
+    </>
+  );
 }

@@ -1,28 +1,26 @@
 // All keys, on one card.
-import { useEffect, useRef } from "preact/hooks";
+import { Dialog } from "./Dialog";
 
 const KEYS: [string, string][] = [
   ["space", "pause, or resume"],
-  ["↑ ↓", "walk the samples (when the list has the focus)"],
+  ["s", "the list of sessions"],
+  ["↑ ↓", "walk the samples, or the sessions (when the list has the focus)"],
+  ["← →", "walk the tabs (when one has the focus)"],
   ["tab", "next control"],
   ["?", "this card"],
-  ["esc", "close it"],
+  ["esc", "close a card"],
 ];
 
 export function Keys({ onClose }: { onClose: () => void }) {
-  const close = useRef<HTMLButtonElement>(null);
-  useEffect(() => { close.current?.focus(); }, []);
   return (
-    <div class="veil" onClick={onClose}>
-      <section class="card keys" role="dialog" aria-modal="true" aria-label="Keys" onClick={(event) => { event.stopPropagation(); }}>
-        <h2>Keys</h2>
-        <dl>
-          {KEYS.map(([key, meaning]) => (
-            <div key={key}><dt><kbd>{key}</kbd></dt><dd>{meaning}</dd></div>
-          ))}
-        </dl>
-        <button ref={close} onClick={onClose}>Close</button>
-      </section>
-    </div>
+    <Dialog label="Keys" kind="keys" onClose={onClose}>
+      <h2>Keys</h2>
+      <dl>
+        {KEYS.map(([key, meaning]) => (
+          <div key={key}><dt><kbd>{key}</kbd></dt><dd>{meaning}</dd></div>
+        ))}
+      </dl>
+      <button onClick={onClose}>Close</button>
+    </Dialog>
   );
 }
