@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import UsageError
-from onthefly.hub import logs, queries, tables
+from onthefly.hub import commands, logs, queries, tables
 from onthefly.link.proof import PROOF_HEADER, prove
 from onthefly.protocol import PHASES, RUN_PATTERN, CommandRequest, Series, Sessions
 
@@ -176,10 +176,9 @@ class Api:
         """Hand a command to the script, and wait a little for its answer."""
         try:
             wanted = msgspec.json.decode(await request.read(), type=CommandRequest)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"the command is not understood: {error}") from error
-        if not wanted.id or len(wanted.id) > 100:
-            raise UsageError("a command needs an id of its own", "for instance a uuid")
+        commands.check(wanted)
         return _json(await self._find(request).command(wanted))
 
     async def answer(self, request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ Both are compared as they were sent, byte for byte, with the few spellings of ou
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from typing import TYPE_CHECKING, Optional
@@ -17,9 +18,11 @@ from onthefly.errors import ExitCode, OnTheFlyError
 from onthefly.protocol import ErrorAnswer, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from aiohttp.typedefs import Middleware
+
+    from onthefly.hub.connections import Connections
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,6 +48,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+BODY_SECONDS = 10.0
+
 _STATUS = {ExitCode.USAGE: 400, ExitCode.NO_SESSION: 404, ExitCode.REFUSED: 409}
 
 
@@ -55,9 +60,9 @@ class Guardian:
         self._token = token.encode()
         self._hosts: frozenset[str] = frozenset()
 
-    def serve_on(self, port: int) -> None:
-        """The port is known now, and with it the names that are ours."""
-        self._hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
+    def serve_on(self, port: int, names: Iterable[str] = ()) -> None:
+        """The port is known now, and with it what we are called; ``names`` beside those of the loopback interface."""
+        self._hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", *names))
 
     def refusal(self, request: web.Request) -> Optional[tuple[int, Fault]]:
         """Why this request is not served; None if it may go on."""
@@ -93,8 +98,8 @@ class Guardian:
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token)
 
 
-def middleware(guardian: Guardian) -> Middleware:
-    """The guardian, and our errors as answers."""
+def middleware(guardian: Guardian, connections: Connections) -> Middleware:
+    """The guardian, the bounds on time and size of a body, and our errors as answers."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -105,10 +110,20 @@ def middleware(guardian: Guardian) -> Middleware:
                         request.path, request.headers.get("Origin"), request.headers.get("Host"))  # fmt: skip
             return error_response(status, fault)
         try:
-            return await handler(request)
+            with connections.at_work(request.protocol):
+                if request.can_read_body:
+                    await asyncio.wait_for(request.read(), BODY_SECONDS)  # kept: a handler that reads it again has it
+                return await handler(request)
+        except asyncio.TimeoutError:
+            return error_response(408, Fault(code="too_slow", message="the body did not come in time"))
         except OnTheFlyError as error:
             fault = Fault(code=error.code, message=error.message, remedy=error.remedy)
             return error_response(_STATUS.get(error.exit_code, 500), fault)
+        except ConnectionError:
+            raise  # the peer is gone: there is nobody to tell
+        except OSError as error:
+            log.error("%s %.80r failed: %s", request.method, request.path, error)
+            return error_response(500, Fault(code="disk", message=str(error)))
         except web.HTTPException as error:
             return error_response(error.status, Fault(code=f"http_{error.status}", message=error.reason))
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 REPEATED = ("run", "rank", "step", "epoch", "backward", "phase", "loader", "certificate", "time")
 """Columns of a backward call that each of its samples carries."""
 
+YEAR_10000 = 253_402_300_800
+"""Seconds since the epoch: Python, JSON and Parquet readers go no further."""
+
 Array = Any
 """A one-dimensional NumPy array."""
 
@@ -132,8 +135,9 @@ def stacked(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
 
 
 def microseconds(seconds: Array) -> Array:
-    """Times as the store keeps them; what is no time becomes the epoch's start."""
-    return np.nan_to_num(seconds * 1e6, nan=0.0, posinf=0.0, neginf=0.0).astype(np.int64)
+    """Times as the store keeps them; what no calendar shows becomes the epoch's start."""
+    shown = (seconds >= 0) & (seconds < YEAR_10000)
+    return (np.where(shown, seconds, 0.0) * 1e6).astype(np.int64)
 
 
 def binary_message(header: ColumnsHeader, columns: dict[str, Array]) -> bytes:

@@ -64,7 +64,7 @@ class DataFolder:
         """
         for folder in self.sessions.iterdir():
             found = self._read(folder / "session.json")
-            if found is not None and found.session.id == folder.name:
+            if found is not None and found.session.id == folder.name and SESSION_PATTERN.fullmatch(folder.name):
                 foreign = found.session.state in LIVE_STATES and found.node != platform.node()
                 yield found.session, found.node if foreign else ""
 

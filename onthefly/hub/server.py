@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import functools
 import logging
 import os
 import platform
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -24,6 +24,7 @@ from onthefly.errors import ExitCode
 from onthefly.hub.agents import AgentServer
 from onthefly.hub.api import Api
 from onthefly.hub.auth import Guardian, add_headers, middleware
+from onthefly.hub.connections import BACKLOG, LOOPBACK, Connections, OneLine, listen, names, reached_at
 from onthefly.hub.folder import DataFolder
 from onthefly.hub.keeper import Keeper
 from onthefly.hub.registry import Registry
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("onthefly.hub")
 
-HOST = "127.0.0.1"
-PORTS_TRIED = 20
 HOUSEKEEPING_SECONDS = 2.0
 LEAVING_SECONDS = 8.0
 HUNG_SECONDS = 10.0
@@ -88,8 +87,9 @@ class Watchdog:
 class Hub:
     """All parts of a hub, put together."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, host: str = LOOPBACK) -> None:
         self._settings = settings
+        self._host = host
         self._token = secrets.token_urlsafe(32)
         self._guardian = Guardian(self._token)
         folder = DataFolder(settings.data_dir)
@@ -97,30 +97,45 @@ class Hub:
         self._keeper = Keeper(self.registry, folder)
         self._clients = Clients(self.registry, self._keeper)
         self._telemetry = Telemetry(self.registry, self._keeper)
-        self._agents = AgentServer(self._token, lambda: f"http://{HOST}:{self.port}", self.registry, self._keeper)
+        self._agents = AgentServer(self._token, lambda: self.url, self.registry, self._keeper)
         self._spools = SpoolReader(self.registry, self._keeper, folder)
         self.port = 0
         self._started = time.time()
         self._used = time.monotonic()
-        self.app = web.Application(middlewares=[middleware(self._guardian)], client_max_size=MAX_BODY)
+        self._connections = Connections()
+        guard = middleware(self._guardian, self._connections)
+        self.app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
         self.app.on_response_prepare.append(add_headers)
         self.app.on_response_prepare.append(self._note_use)
         Api(self._token, self.registry, self._keeper, self._status).add_to(self.app, self._clients.serve)
 
+    @property
+    def url(self) -> str:
+        """Where this machine finds the dashboard."""
+        host = reached_at(self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
     async def serve(self, folder: Path, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set or nobody has needed it for its idle time."""
         self._keeper.start()
-        self._clients.start()
-        helpers = [asyncio.ensure_future(work) for work in (self._telemetry.run(), Watchdog().beat())]
-        runner = web.AppRunner(self.app, access_log=None, handle_signals=False)
+        helpers = [asyncio.ensure_future(work) for work in (
+            self._telemetry.run(), self._connections.sweep_forever(), Watchdog().beat(),
+        )]  # fmt: skip
+        http = logging.getLogger("onthefly.http")
+        http.addFilter(OneLine())
+        # No inflating of request bodies: a kilobyte would become a megabyte.
+        runner = web.AppRunner(self.app, access_log=None, handle_signals=False, auto_decompress=False, logger=http)
         await runner.setup()
-        listener = _listen(self._settings.port)
+        assert runner.server is not None
+        protocol = functools.partial(self._connections.protocol, runner.server)
+        listener = listen(self._host, self._settings.port)
         self.port = listener.getsockname()[1]
-        self._guardian.serve_on(self.port)
-        await web.SockSite(runner, listener).start()
+        self._guardian.serve_on(self.port, names(self._host))
+        server = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=BACKLOG)
         file = HubFile(
-            pid=os.getpid(), node=platform.node(), host=HOST, port=self.port, agent_port=await self._agents.start(HOST),
-            token=self._token, version=__version__, protocol=PROTOCOL, python=sys.executable, started=self._started,
+            pid=os.getpid(), node=platform.node(), host=reached_at(self._host), port=self.port,
+            agent_port=await self._agents.start(self._host), token=self._token, version=__version__, protocol=PROTOCOL,
+            python=sys.executable, started=self._started,
         )  # fmt: skip
         path = publish(folder, file)
         log.info("hub %s serves on port %d (agents %d)", __version__, self.port, file.agent_port)
@@ -128,6 +143,7 @@ class Hub:
             await self._wait(stop)
         finally:
             _unpublish(path, self._settings)
+            server.close()
             for helper in helpers:
                 helper.cancel()
             await self._agents.close()
@@ -163,8 +179,8 @@ class Hub:
         self._used = time.monotonic()
 
 
-def run(settings: Settings) -> int:
-    """Serve until told to end, or until idle; 0. If a hub runs already, leave at once."""
+def run(settings: Settings, host: str = LOOPBACK) -> int:
+    """Serve on ``host`` until told to end, or until idle; 0. If a hub runs already, leave at once."""
     os.umask(0o077)  # DuckDB makes its write-ahead log with whatever mask it finds
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     folder = runtime_folder(settings)
@@ -172,17 +188,17 @@ def run(settings: Settings) -> int:
         if not alone:
             log.info("a hub runs already")
             return 0
-        asyncio.run(_main(settings, folder))
+        asyncio.run(_main(settings, folder, host))
     return 0
 
 
-async def _main(settings: Settings, folder: Path) -> None:
+async def _main(settings: Settings, folder: Path, host: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in ("SIGTERM", "SIGINT"):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends the loop by itself
             loop.add_signal_handler(getattr(signal, name), stop.set)
-    await Hub(settings).serve(folder, stop)
+    await Hub(settings, host).serve(folder, stop)
 
 
 @contextlib.contextmanager
@@ -218,22 +234,6 @@ def _lock(descriptor: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _listen(preferred: int) -> socket.socket:
-    """A listening socket on the preferred port, one of the next, or any."""
-    for port in (*range(preferred, min(preferred + PORTS_TRIED, 65536)), 0):
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if os.name != "nt":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, port))
-            listener.listen(128)
-        except OSError:
-            listener.close()
-            continue
-        return listener
-    raise OSError("no port can be had on the loopback interface")
 
 
 def _unpublish(path: Path, settings: Settings) -> None:

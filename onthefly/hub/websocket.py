@@ -1,27 +1,27 @@
-"""Clients on WebSockets: each with a queue of its own, so that one that does not read costs the others nothing.
+"""Clients on WebSockets: each with a queue and a follower of its own, so that one costs the others nothing.
 
-A producer never waits for a client. A queue that is full loses the client's waiting deltas, and the client gets a fresh
-snapshot when it reads again; one that takes nothing for ten seconds is cut off (``heartbeat`` does not free a sender
-that is blocked on a client which stopped reading: only ``transport.abort()`` does).
+A producer never waits for a client. A queue that is full loses the client's waiting columns and descriptions, and the
+client gets a fresh snapshot when it reads again; answers are never lost. One that takes nothing for ten seconds is cut
+off by :class:`~onthefly.hub.connections.Connections`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections import deque
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional
 
 import msgspec
 from aiohttp import WSMsgType, web
 
 from onthefly.errors import OnTheFlyError, UsageError
-from onthefly.hub import queries
+from onthefly.hub import commands, queries
 from onthefly.hub.auth import SUBPROTOCOL
+from onthefly.hub.client import Client
 from onthefly.hub.columns import binary_message
 from onthefly.protocol import (
     MAX_CLIENT_MESSAGE,
+    Answer,
     ClientMessage,
     ColumnsHeader,
     CommandAnswered,
@@ -36,71 +36,37 @@ from onthefly.protocol import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from onthefly.hub.columns import Array
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
-    from onthefly.hub.store import Written
+    from onthefly.hub.store import Store, Written
 
 log = logging.getLogger("onthefly.hub")
 
-MAX_MESSAGES, MAX_BYTES = 1024, 4 * 1024 * 1024
-STALLED_SECONDS = 10.0
+MAX_CLIENTS = 32
+MAX_PENDING = 64
+"""Commands of one client that wait for the script."""
+
 HEARTBEAT_SECONDS = 15.0
+GOODBYE_SECONDS = 2.0
+"""How long a client has to answer the close of its connection."""
+
 TICK_SECONDS = 0.1
-MAX_METRICS = 16
+RETRY_SECONDS = 1.0
+REFUSED_PAUSE = 0.002
+"""After each message that came too fast: the flood waits in the sender's own network buffers."""
+
+MAX_METRICS, MAX_POINTS, MAX_NAME = 16, 20_000, 200
 
 _decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 
-Message = Union[str, bytes]
 
+class _Id(msgspec.Struct):
+    """What can be read of a message that is none."""
 
-class Client:
-    """One WebSocket and what it follows."""
-
-    def __init__(self, socket: web.WebSocketResponse) -> None:
-        self.socket = socket
-        self.session: Optional[str] = None
-        self.follows_last = False
-        self.points = 2000
-        self.cursors: dict[str, Optional[int]] = {}
-        """By metric: the row from which the client has nothing yet; None while its history is being read."""
-        self.changed: set[str] = set()
-        """Sessions whose newest description it has not been sent."""
-        self.behind = False
-        """It lost deltas and needs a snapshot."""
-        self._queue: deque[Message] = deque()
-        self._bytes = 0
-        self._filled = asyncio.Event()
-
-    def put(self, message: Message) -> None:
-        """Queue a message; the oldest are dropped, with a resync to come, when there are too many."""
-        if len(self._queue) >= MAX_MESSAGES or self._bytes + len(message) > MAX_BYTES:
-            self._queue.clear()
-            self._bytes = 0
-            self.behind = True
-            return
-        self._queue.append(message)
-        self._bytes += len(message)
-        self._filled.set()
-
-    def event(self, event: Any) -> None:
-        """Queue a JSON message."""
-        self.put(msgspec.json.encode(event).decode())
-
-    def idle(self) -> bool:
-        """Everything queued was handed to the network."""
-        return not self._queue
-
-    async def send_forever(self) -> None:
-        """Send what is queued; a client that takes nothing for long is cut off."""
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            while self._queue:
-                message = self._queue.popleft()
-                self._bytes -= len(message)
-                sending = self.socket.send_str(message) if isinstance(message, str) else self.socket.send_bytes(message)
-                await asyncio.wait_for(sending, STALLED_SECONDS)
+    id: str = ""
 
 
 class Clients:
@@ -114,20 +80,23 @@ class Clients:
         registry.listen(self._session_changed)
         keeper.listen(self._committed)
 
-    def start(self) -> None:
-        """Begin to send changed descriptions, some ten times a second."""
-        self._spawn(self._tick_forever())
-
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """One connection, from the upgrade (which the guardian has allowed) to its end."""
         socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,), max_msg_size=MAX_CLIENT_MESSAGE, compress=False, heartbeat=HEARTBEAT_SECONDS
-        )
+            protocols=(SUBPROTOCOL,), max_msg_size=MAX_CLIENT_MESSAGE, compress=False, heartbeat=HEARTBEAT_SECONDS,
+            timeout=GOODBYE_SECONDS,
+        )  # fmt: skip
         await socket.prepare(request)
-        client = Client(socket)
+        if len(self.clients) >= MAX_CLIENTS:
+            log.warning("a dashboard is turned away: %d are connected", len(self.clients))
+            await socket.close(code=1013, message=f"{MAX_CLIENTS} dashboards are connected already".encode())
+            return socket
+        client = Client(socket, request.transport)
         client.event(Snapshot(session=None, sessions=self._registry.newest_first(), cursor="0"))
         self.clients.add(client)
-        sender = asyncio.ensure_future(self._send(client, request))
+        own = [self._spawn(client.send_forever()), self._spawn(self._follow(client))]
+        for task in own:
+            task.add_done_callback(lambda task: _failed(task) and client.cut())
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
@@ -136,55 +105,91 @@ class Clients:
                     await socket.close(code=1003, message=b"text only")
         finally:
             self.clients.discard(client)
-            sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sender
+            client.leave()
+            for task in own:
+                task.cancel()
+            await asyncio.wait(own)
         return socket
 
-    async def _send(self, client: Client, request: web.Request) -> None:
-        try:
-            await client.send_forever()
-        except (asyncio.TimeoutError, ConnectionError):
-            log.warning("a client that does not read was cut off")
-            if request.transport is not None:
-                request.transport.abort()
-
     async def _receive(self, client: Client, text: str) -> None:
+        in_time = client.bucket.take()
         try:
             message = _decoder.decode(text)
-            if isinstance(message, Subscribe):
-                await self._subscribe(client, message)
+            if not in_time:
+                client.event(_too_fast(message))
+                await asyncio.sleep(REFUSED_PAUSE)
+            elif isinstance(message, Subscribe):
+                self._subscribe(client, message)
             elif isinstance(message, SendCommand):
-                live = self._registry.find(message.session)
-                request = CommandRequest(id=message.id, name=message.name, args=message.args, by=message.by)
-                self._spawn(self._command(client, live, request))
+                self._command(client, message)
             else:
                 client.event(Pong())
-        except (msgspec.MsgspecError, RecursionError) as error:
-            client.event(Failed(error=Fault(code="bad_message", message=str(error)[:300])))
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            client.event(Failed(id=_id(text), error=Fault(code="bad_message", message=str(error)[:300])))
+            await asyncio.sleep(0 if in_time else REFUSED_PAUSE)
         except OnTheFlyError as error:
-            client.event(Failed(error=Fault(code=error.code, message=error.message, remedy=error.remedy)))
+            fault = Fault(code=error.code, message=error.message, remedy=error.remedy)
+            client.event(Failed(id=_id(text), error=fault))
 
-    async def _command(self, client: Client, live: LiveSession, request: CommandRequest) -> None:
-        answer = await live.command(request)
-        client.event(CommandAnswered(session=live.info.id, answer=answer))
-        while answer.status == "accepted" and client in self.clients:
-            answer = await live.command(request)  # the same id: waits for the same answer
-            if answer.status != "accepted":
-                client.event(CommandAnswered(session=live.info.id, answer=answer))
-
-    async def _subscribe(self, client: Client, message: Subscribe) -> None:
-        if len(message.metrics) > MAX_METRICS or not 1 <= message.points <= 20_000:
-            raise UsageError(f"at most {MAX_METRICS} metrics, 1 to 20000 points")
-        client.follows_last = message.session == "last"
-        client.points = message.points
-        client.cursors = dict.fromkeys(message.metrics)
-        client.session = None
-        if client.follows_last and not self._registry.sessions:
-            client.event(Snapshot(session=None, sessions=[], cursor="0"))
+    def _command(self, client: Client, message: SendCommand) -> None:
+        request = CommandRequest(id=message.id, name=message.name, args=message.args, by=message.by)
+        commands.check(request)
+        live = self._registry.find(message.session)
+        if client.pending >= MAX_PENDING:
+            client.event(CommandAnswered(session=live.info.id, answer=_busy(message.id)))
             return
-        client.session = self._registry.find(message.session).info.id
-        await self._snapshot(client)
+        client.pending += 1
+        self._spawn(self._answer(client, live, request))
+
+    async def _answer(self, client: Client, live: LiveSession, request: CommandRequest) -> None:
+        """What became of a command, now and when it is settled."""
+        try:
+            answer = await live.command(request)
+            client.event(CommandAnswered(session=live.info.id, answer=answer))
+            while answer.status == "accepted" and client in self.clients:
+                await asyncio.sleep(TICK_SECONDS)
+                answer = await live.command(request)  # the same id: waits for the same answer
+                if answer.status != "accepted":
+                    client.event(CommandAnswered(session=live.info.id, answer=answer))
+        finally:
+            client.pending -= 1
+
+    def _subscribe(self, client: Client, message: Subscribe) -> None:
+        if len(message.metrics) > MAX_METRICS or not 1 <= message.points <= MAX_POINTS:
+            raise UsageError(f"at most {MAX_METRICS} metrics, 1 to {MAX_POINTS} points")
+        if any(len(name) > MAX_NAME for name in message.metrics):
+            raise UsageError(f"the name of a metric has at most {MAX_NAME} characters")
+        last = message.session == "last"
+        session = None if last and not self._registry.sessions else self._registry.find(message.session).info.id
+        client.subscribe(session, message.metrics, message.points, follows_last=last)
+
+    async def _follow(self, client: Client) -> None:
+        """Tell the client what is new whenever it has read what came before, at most ten times a second."""
+        while True:
+            await client.wanted()
+            self._follow_last(client)
+            if client.behind:
+                await self._catch_up(client)
+            changed, client.changed = client.changed, set()
+            for identifier in changed:
+                live = self._registry.sessions.get(identifier)
+                if live is not None:
+                    client.event(SessionChanged(session=live.info), droppable=True)
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _follow_last(self, client: Client) -> None:
+        if client.follows_last and self._registry.sessions:
+            newest = self._registry.find("last").info.id
+            if newest != client.session:
+                client.subscribe(newest, list(client.cursors), client.points, follows_last=True)
+
+    async def _catch_up(self, client: Client) -> None:
+        try:
+            await self._snapshot(client)
+        except OnTheFlyError as error:  # the store is away (a full disk, a folder that moved): say so, and try again
+            client.event(Failed(error=Fault(code=error.code, message=error.message, remedy=error.remedy)))
+            await asyncio.sleep(RETRY_SECONDS)
+            client.fall_behind()
 
     async def _snapshot(self, client: Client) -> None:
         """The state of the world and the history of what the client follows, from scratch."""
@@ -192,102 +197,137 @@ class Clients:
         live = self._registry.sessions.get(client.session or "")
         info = None if live is None else live.info
         cursor = "0" if live is None or live.store is None else str(live.store.backward_rows)
-        client.event(Snapshot(session=info, sessions=self._registry.newest_first(), cursor=cursor))
-        if live is not None:
-            for metric in list(client.cursors):
+        snapshot = Snapshot(session=info, sessions=self._registry.newest_first(), cursor=cursor)
+        client.event(snapshot, droppable=True)
+        subscription = client.cursors
+        for metric in subscription:
+            if live is not None and client.cursors is subscription and not client.behind:
                 await self._history(client, live, metric)
 
     async def _history(self, client: Client, live: LiveSession, metric: str) -> None:
-        client.cursors[metric] = None
-        run, points = live.info.run, client.points
+        """One metric up to now, then what was saved while it was read; deltas join where that ends."""
         store = await self._keeper.store(live)
-        cursor = store.backward_rows if metric == "loss" else store.metric_rows
-        columns, _ = await self._keeper.read(live, lambda reader: queries.series(reader, run, metric, 0, points))
-        if client.session != live.info.id or metric not in client.cursors:
-            return  # it has subscribed to something else meanwhile
-        client.put(_columns(live, run, metric, columns, reset=True, cursor=cursor))
-        # Rows committed since `cursor` was read are in the history or come as the gap below: never twice, never lost.
-        now = store.backward_rows if metric == "loss" else store.metric_rows
-        if now != cursor:
-            await self._history(client, live, metric)
-            return
-        client.cursors[metric] = cursor
+        run, points, cursors = live.info.run, client.points, client.cursors
+        cursors[metric] = None
+        after, reset = 0, True
+        while client.cursors is cursors and (reset or after != _rows(store, metric)):
+            await client.drained()
+            before = _rows(store, metric)
+            columns, _ = await self._keeper.read(live, _part(run, metric, after, before, points if reset else before))
+            if client.cursors is not cursors:
+                return  # it has subscribed to something else meanwhile
+            client.put(_columns(live, metric, columns, reset=reset, cursor=before), droppable=True)
+            after, reset = before, False
+        cursors[metric] = after
 
     def _session_changed(self, live: LiveSession) -> None:
         for client in self.clients:
-            client.changed.add(live.info.id)
+            client.change(live.info.id)
 
     def _committed(self, live: LiveSession, written: Written) -> None:
-        for client in self.clients:
+        messages: dict[str, Optional[bytes]] = {}
+        for client in list(self.clients):
             if client.session == live.info.id:
-                self._deltas(client, live, written)
+                for metric, cursor in client.cursors.items():
+                    if cursor is not None:
+                        self._delta(client, live, written, metric, cursor, messages)
 
-    def _deltas(self, client: Client, live: LiveSession, written: Written) -> None:
-        for metric, cursor in client.cursors.items():
-            first = written.first_backward_row if metric == "loss" else written.first_metric_row
-            table = written.backwards if metric == "loss" else written.metrics
-            rows = len(table.get("step", ()))
-            if cursor is None or not rows:
-                continue
-            if cursor != first:
-                client.behind = True
-                continue
-            client.cursors[metric] = first + rows
-            columns = _delta(table, metric, written)
-            if columns is not None:
-                client.put(_columns(live, live.info.run, metric, columns, reset=False, cursor=first + rows))
-
-    async def _tick_forever(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            for client in list(self.clients):
-                if not client.idle():
-                    continue
-                await self._follow_last(client)
-                if client.behind:
-                    await self._snapshot(client)
-                changed, client.changed = client.changed, set()
-                for identifier in changed:
-                    live = self._registry.sessions.get(identifier)
-                    if live is not None:
-                        client.event(SessionChanged(session=live.info))
-
-    async def _follow_last(self, client: Client) -> None:
-        if not client.follows_last or not client.changed:
+    def _delta(
+        self, client: Client, live: LiveSession, written: Written, metric: str, cursor: int,
+        messages: dict[str, Optional[bytes]],
+    ) -> None:  # fmt: skip
+        first = written.first_backward_row if metric == "loss" else written.first_metric_row
+        end = first + len((written.backwards if metric == "loss" else written.metrics).get("step", ()))
+        if end <= cursor <= _rows(live.store, metric):
+            return  # it came with the history
+        if cursor != first:
+            client.fall_behind()
             return
-        newest = self._registry.find("last").info.id
-        if newest != client.session:
-            client.session = newest
-            await self._snapshot(client)
+        client.cursors[metric] = end
+        if metric not in messages:
+            columns = _delta(live.info.run, metric, written)
+            messages[metric] = None if columns is None else _columns(live, metric, columns, reset=False, cursor=end)
+        message = messages[metric]
+        if message is not None:
+            client.put(message, droppable=True)
 
-    def _spawn(self, coroutine: Any) -> None:
-        task: asyncio.Task[Any] = asyncio.ensure_future(coroutine)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a task failed", exc_info=task.exception())
+        if _failed(task):
+            log.error("a client's task failed", exc_info=task.exception())
 
     async def close(self) -> None:
         """Say goodbye to every client."""
+        goodbyes = [self._spawn(_goodbye(client)) for client in self.clients]
+        if goodbyes:
+            await asyncio.wait(goodbyes, timeout=GOODBYE_SECONDS)
+        for client in list(self.clients):
+            client.cut()
         for task in list(self._tasks):
             task.cancel()
-        for client in list(self.clients):
-            await client.socket.close(code=1001, message=b"the hub ends")
 
 
-def _delta(table: dict[str, Array], metric: str, written: Written) -> Optional[dict[str, Array]]:
-    if metric == "loss":
-        return {"step": table["step"], "epoch": table["epoch"], "time": table["time"] / 1e6, "value": table["loss"]}
-    if metric not in written.metric_names:
+def _failed(task: asyncio.Task[Any]) -> bool:
+    """A failure of ours: it costs this client its connection, and it comes back; the others nothing."""
+    return not task.cancelled() and task.exception() is not None
+
+
+async def _goodbye(client: Client) -> None:
+    await client.socket.close(code=1001, message=b"the hub ends")
+
+
+def _too_fast(message: ClientMessage) -> Any:
+    if isinstance(message, SendCommand):
+        return CommandAnswered(session=message.session, answer=_busy(message.id))
+    return Failed(error=Fault(code="busy", message="too many messages", remedy="wait a second, then send it again"))
+
+
+def _busy(identifier: str) -> Answer:
+    return Answer(id=identifier, n=-1, status="busy", reason="too many commands",
+                  remedy="wait a second, then send it again")  # fmt: skip
+
+
+def _id(text: str) -> str:
+    """The id of a message that is wrong in another way, so that its sender knows which."""
+    try:
+        return msgspec.json.decode(text, type=_Id).id[:100]
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return ""
+
+
+def _rows(store: Optional[Store], metric: str) -> int:
+    if store is None:
+        return 0
+    return store.backward_rows if metric == "loss" else store.metric_rows
+
+
+def _part(run: str, metric: str, after: int, before: int, points: int) -> Any:
+    return lambda cursor: queries.series(cursor, run, metric, after, points, before)
+
+
+def _delta(run: str, metric: str, written: Written) -> Optional[dict[str, Array]]:
+    """The new rows of that run and metric; None if there are none."""
+    table = written.backwards if metric == "loss" else written.metrics
+    if run not in written.runs or (metric != "loss" and metric not in written.metric_names):
         return None
-    mine = table["name"] == written.metric_names.index(metric)
+    mine = table["run"] == written.runs.index(run)
+    if metric != "loss":
+        mine &= table["name"] == written.metric_names.index(metric)
+    if not mine.any():
+        return None
+    value = table["loss" if metric == "loss" else "value"]
     return {"step": table["step"][mine], "epoch": table["epoch"][mine], "time": table["time"][mine] / 1e6,
-            "value": table["value"][mine]}  # fmt: skip
+            "value": value[mine]}  # fmt: skip
 
 
-def _columns(live: LiveSession, run: str, metric: str, columns: dict[str, Array], *, reset: bool, cursor: int) -> bytes:
-    header = ColumnsHeader(session=live.info.id, run=run, metric=metric, reset=reset, cursor=str(cursor), columns=[])
+def _columns(live: LiveSession, metric: str, columns: dict[str, Array], *, reset: bool, cursor: int) -> bytes:
+    header = ColumnsHeader(
+        session=live.info.id, run=live.info.run, metric=metric, reset=reset, cursor=str(cursor), columns=[]
+    )
     return binary_message(header, columns)

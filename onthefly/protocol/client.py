@@ -286,6 +286,8 @@ class Failed(msgspec.Struct, kw_only=True, tag="error"):
     """A message of the client that was not understood."""
 
     error: Fault
+    id: str = ""
+    """Of the command that it was, where that could be read."""
 
 
 class Pong(msgspec.Struct, kw_only=True, tag="pong"):

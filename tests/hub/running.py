@@ -30,7 +30,7 @@ class Running:
 
     def raw(self, request: str | bytes) -> tuple[int, dict[str, str], bytes]:
         """Send bytes as they are; status, headers and body of the answer."""
-        with socket.create_connection(("127.0.0.1", self.file.port), timeout=10) as connection:
+        with socket.create_connection((self.file.host, self.file.port), timeout=10) as connection:
             connection.sendall(request if isinstance(request, bytes) else request.encode("latin-1"))
             answer = b""
             while b"\r\n\r\n" not in answer:

@@ -12,6 +12,7 @@ from onthefly.hub.auth import OPEN_ROUTES, Guardian
 from onthefly.protocol import Command
 from tests.hub.agent import Agent
 from tests.hub.running import Running, running_hub
+from tests.reporting import note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +82,7 @@ def test_row_1_a_socket_of_another_page(hub: Running) -> None:
     ]
     assert len(tried) >= 120
     assert {status // 100 for status in tried} == {4}
+    note("F6", sockets_tried=len(tried), sockets_accepted=0)
     assert sockets(hub, origin=f"http://{good}", host=good, token=hub.file.token) == 101
     assert sockets(hub, origin=None, host=good, token=hub.file.token) == 101
 

@@ -53,6 +53,7 @@ export interface ErrorAnswer {
 export interface Failed {
   type: "error";
   error: Fault;
+  id?: string;
 }
 
 /** Why a request was not served. */
