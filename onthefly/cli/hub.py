@@ -8,6 +8,7 @@ import platform
 import signal
 
 from onthefly.errors import Refused, UsageError
+from onthefly.link.discovery import living_hub
 from onthefly.settings import Settings
 
 
@@ -27,6 +28,10 @@ def main(argv: list[str]) -> int:
             f"from there: ssh -L {settings.port}:127.0.0.1:{settings.port} {platform.node()}, "
             f"then http://127.0.0.1:{settings.port}; or add --i-know",
         )
+    running = living_hub(settings)
+    if running is not None and running.host != str(host):
+        raise Refused(f"a hub runs already, on {running.host} port {running.port} (pid {running.pid})",
+                      f"end it first: kill {running.pid}")  # fmt: skip
     from onthefly.hub.server import run
 
     if hasattr(signal, "pthread_sigmask"):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("onthefly.hub")
 
 PROOF_SECONDS = 10.0
+MAX_UNPROVEN = 64
+"""Connections that have not proven yet whose they are: each holds a descriptor."""
 
 
 class AgentServer:
@@ -66,6 +68,9 @@ class AgentServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) - len(self.connections) >= MAX_UNPROVEN:
+            writer.transport.abort()
+            return
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -193,8 +193,8 @@ class Keeper:
         queue.retry_at, queue.retry_after = 0.0, FIRST_RETRY
         live.storing(None)
         live.wrote(written)
-        for listener in self._listeners:
-            listener(live, written)
+        for listener in self._listeners:  # by the loop, in this order: a fault of one must not end the commits
+            asyncio.get_running_loop().call_soon(listener, live, written)
         newest = {frame.source[:2]: frame for frame in frames}
         for frame in newest.values():
             frame.acknowledge(frame.source.seq)

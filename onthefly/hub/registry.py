@@ -10,7 +10,7 @@ import difflib
 import platform
 import statistics
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any, Optional
 
 import msgspec
@@ -43,6 +43,7 @@ ANSWER_SECONDS = 2.0
 """How long a client waits for a command before it is told that it was accepted and no more."""
 
 REMEMBERED_ANSWERS = 1000
+MAX_WAITING_COMMANDS = 500
 NEWEST_STEPS = 100
 
 _REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its connection was lost"}
@@ -60,7 +61,9 @@ class LiveSession:
         self.senders: dict[tuple[int, int], Callable[[Command], None]] = {}
         """By rank and pid of a connected agent: sends it a command."""
         self._changed = changed
-        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._answers: dict[str, Answer] = {}
+        """By id, oldest first."""
+        self._submitted = 0
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
         self._steps: deque[tuple[float, float]] = deque(maxlen=NEWEST_STEPS)
 
@@ -225,9 +228,12 @@ class LiveSession:
         return self._answers[request.id]
 
     def _submit(self, request: CommandRequest) -> Answer:
-        n = len(self._answers)
+        n, self._submitted = self._submitted, self._submitted + 1
         refusal = self._refusal(request)
-        if refusal is not None:
+        if len(self._waiting) >= MAX_WAITING_COMMANDS:
+            answer = Answer(id=request.id, n=n, status="busy", step=self.info.step,
+                            reason=f"{MAX_WAITING_COMMANDS} commands wait for the script already")  # fmt: skip
+        elif refusal is not None:
             answer = Answer(id=request.id, n=n, status="refused", step=self.info.step, reason=refusal.message,
                             remedy=refusal.remedy)  # fmt: skip
         else:
@@ -238,7 +244,10 @@ class LiveSession:
                 send(command)
         self._answers[request.id] = answer
         while len(self._answers) > REMEMBERED_ANSWERS:
-            self._answers.popitem(last=False)
+            oldest = next(iter(self._answers))
+            if oldest in self._waiting:  # its answer is still to come
+                break
+            del self._answers[oldest]
         return answer
 
     def _refusal(self, request: CommandRequest) -> Optional[Refused]:

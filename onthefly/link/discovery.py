@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.02
 
+MAX_LOG = 8 * 1024 * 1024
+"""Bytes of the hub's log, after which a hub that starts begins another one and keeps this one beside it."""
+
 
 def hub_file_name() -> str:
     """``hub.json``; a later protocol would say ``hub-<n>.json``, so that hubs of two versions live side by side."""
@@ -135,7 +138,10 @@ def spawn_hub(settings: Settings) -> None:
     command = [sys.executable, "-m", "onthefly", "hub"]
     with contextlib.ExitStack() as stack:
         try:
-            log = stack.enter_context((folder / "hub.log").open("ab"))
+            path = folder / "hub.log"
+            if path.exists() and path.stat().st_size > MAX_LOG:
+                path.replace(folder / "hub.log.1")
+            log = stack.enter_context(path.open("ab"))
             if os.name == "nt":
                 flags = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
                 subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,

@@ -376,6 +376,7 @@ def test_row_16_commands_beyond_the_rate_are_refused_aloud(hub: Running, monkeyp
         assert taken == received
         monkeypatch.setattr(client.Bucket, "take", lambda self: True)
         monkeypatch.setattr(websocket, "MAX_PENDING", 10_000)
+        monkeypatch.setattr(registry, "MAX_WAITING_COMMANDS", 10_000)
         answers, _ = asyncio.run(flood(hub, 900))
         assert not [answer for answer in answers if answer["status"] == "busy"]
         agent.state("ended")
