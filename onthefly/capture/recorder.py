@@ -178,8 +178,9 @@ class Recorder:
                     samples = self._pack(*samples) if rows == self._pack_rows else self._packed(samples, rows)
                 except struct.error:  # not whole numbers from 0 on
                     samples = self._counted_from_the_end(loader, samples, rows)
-            loss = tensors.detach().reshape(()) if factor is None else unscaled(tensors.detach(), reduced, factor)
-            loss, reduced = (loss.item(), reduced.item()) if host else (loss, reduced)
+            loss = tensors if factor is None else unscaled(tensors, reduced, factor)
+            loss = loss.item() if host else loss.detach().reshape(())
+            reduced = reduced.item() if host else reduced
             self._calls.append((self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, reduced,
                                 divisor, valid, samples))  # fmt: skip
             self._samples += rows

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from onthefly.hub import client, connections, queries, websocket
+from onthefly.hub import client, connections, queries, registry, websocket
 from onthefly.link.discovery import read_hub
 from onthefly.protocol import Command, HubFile, Metrics
 from onthefly.settings import Settings
