@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_TENSORS = 64
 """Tensors remembered of one batch; a dictionary of a language model has four."""
 
+MANY = 256
+
 UNORDERED = "a collate_fn of the script's own may reorder or drop samples"
 FETCHED = "the data set fetches whole batches (__getitems__), perhaps in an order of its own"
 CROOKED = "the target is a view of the batch in another order"
@@ -136,7 +138,7 @@ class RecentBatches:
     each tensor costs 4 us a step. It is let go when the next one comes or a block is sent, whichever is first.
     """
 
-    __slots__ = ("_loaders", "_older", "newest", "tied")
+    __slots__ = ("_loaders", "_most", "_older", "newest", "tied")
 
     def __init__(self) -> None:
         self.newest: tuple[Any, ...] | None = None
@@ -144,7 +146,9 @@ class RecentBatches:
         self.tied: tuple[Any, ...] | None = None
         """The batch that the last loss was plainly of: nothing is lost with it."""
         self._older: dict[int, tuple[weakref.ref[Tensor], Batch]] = {}
-        """Batches that no loss was seen of, by ``id`` of each of their tensors, while these live."""
+        """Batches that no loss was seen of, by ``id`` of each of their tensors; dead ones are swept out now and then."""
+        self._most = MANY
+        """How many may be there until they are swept."""
         self._loaders: list[LoaderRecord] = []
         """In the order of their newest batches, but for the newest of all."""
 
@@ -152,9 +156,13 @@ class RecentBatches:
         """Let the newest batch go, and remember it among the older ones."""
         loader, epoch, drawn, held = newest
         if held:
-            batch = Batch(loader, epoch, drawn, ())
+            batch, older = Batch(loader, epoch, drawn, ()), self._older
             for tensor in tensors_of(held):
-                self._remember(tensor, batch)
+                older[id(tensor)] = weakref.ref(tensor), batch
+            if len(older) > self._most:
+                # Not by callbacks of the references: an interrupt that came while one runs would be lost.
+                self._older = {key: found for key, found in older.items() if found[0]() is not None}
+                self._most = 2 * len(self._older) + MANY
 
     def let_go(self) -> None:
         """Hold the newest batch no longer; it is remembered as the others are."""
@@ -176,15 +184,6 @@ class RecentBatches:
     def tied_epoch(self, loader: LoaderRecord) -> int:
         """The epoch of that loader in which the last loss was plainly its; -1 if it was another's."""
         return self.tied[1] if self.tied is not None and self.tied[0] is loader else -1
-
-    def _remember(self, tensor: Tensor, batch: Batch) -> None:
-        key, older = id(tensor), self._older
-
-        def forget(dead: Any) -> None:
-            if key in older and older[key][0] is dead:
-                del older[key]
-
-        older[key] = weakref.ref(tensor, forget), batch
 
     def tie(self, target: Tensor, rows: int) -> Tie:
         """Find the batch that a loss's target belongs to, and say whether its rows are samples, and which.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from onthefly.link.descriptors import Own
 from tests.conftest import DIGITS, running, wait_for
 
 if TYPE_CHECKING:
@@ -160,20 +161,37 @@ print([os.fstat(file).st_size for file in files], len(set(files)))
 """
 
 
-@pytest.mark.parametrize("protected", [True, False])
-def test_a_script_that_closes_what_it_does_not_know(home: Home, protected: bool) -> None:
+def test_a_script_that_closes_what_it_does_not_know(home: Home) -> None:
     """A daemon's habit: our descriptors are gone, and their numbers are those of its files."""
-    without = "" if protected else (
-        "from onthefly.link.descriptors import Own\nOwn.intact = lambda self: True\n"
-    )  # fmt: skip
-    (home.folder / "s.py").write_text(without + DAEMON)
+    (home.folder / "s.py").write_text(DAEMON)
     ours = home.run(sys.executable, "-m", "onthefly", "s.py")
-    if not protected:
-        assert (ours.code, ours.out) != (0, f"{[0] * 12} 12\n".encode())
-        return
     assert (ours.code, ours.out) == (0, f"{[0] * 12} 12\n".encode())
     home.wait_state("ended")
     wait_for("all of it", lambda: (now := home.session()) is not None and now["backwards"] == 4300)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_number_that_has_become_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protected: bool
+) -> None:
+    if not protected:
+        monkeypatch.setattr(Own, "intact", lambda self: True)
+    ours, other = socket.socketpair()
+    own = Own(ours)
+    number = own.socket.fileno()
+    os.close(number)
+    theirs = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    if theirs != number:
+        os.dup2(theirs, number)
+        os.close(theirs)
+    own.close()
+    other.close()
+    spared = True
+    try:
+        os.close(number)
+    except OSError:
+        spared = False
+    assert spared == protected
 
 
 def test_a_script_with_many_open_files(home: Home) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import FULL, children, running
+from tests.conftest import FULL, children, running, wait_for
 from tests.ranks import scripts
 
 if TYPE_CHECKING:
@@ -19,12 +19,16 @@ CALLS, SAMPLES = 8, 128
 """Of each process that trains."""
 
 
-def run(home: Home, script: str, *command: str) -> tuple[Ended, dict[str, Any]]:
-    """Run a script under us, in the way given; how it ended, and its session."""
+def run(home: Home, script: str, *command: str, processes: int = 2) -> tuple[Ended, dict[str, Any]]:
+    """Run a script under us, in the way given; how it ended, and its session, when all that trained are in it."""
     (home.folder / "s.py").write_text(script)
     ended = home.run(sys.executable, "-m", "onthefly", *command, ONTHEFLY_STRICT="1")
     assert ended.code == 0, ended.err.decode()
-    return ended, home.wait_state("ended")
+    home.wait_state("ended")
+    # Where the hub was up later than they ended, it reads what each of them left on disk, one after the other.
+    return ended, wait_for(
+        "all of it", lambda: (now := home.session()) and now["backwards"] == CALLS * processes and now
+    )
 
 
 def trained(session: dict[str, Any]) -> list[tuple[int, str]]:
@@ -84,7 +88,7 @@ def test_a_child_of_os_fork(home: Home) -> None:
 
 
 def test_children_that_do_not_train_are_nobodys_business(home: Home) -> None:
-    ended, session = run(home, scripts.IDLE, "s.py")
+    ended, session = run(home, scripts.IDLE, "s.py", processes=1)
     plain = home.python("s.py")
     assert ended.out == plain.out
     assert trained(session) == [(0, "")]
