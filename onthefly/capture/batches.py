@@ -146,7 +146,7 @@ class RecentBatches:
         self.tied: tuple[Any, ...] | None = None
         """The batch that the last loss was plainly of: nothing is lost with it."""
         self._older: dict[int, tuple[weakref.ref[Tensor], Batch]] = {}
-        """Batches that no loss was seen of, by ``id`` of each of their tensors; dead ones are swept out now and then."""
+        """Batches that no loss was seen of, by ``id`` of each of their tensors; dead ones are swept now and then."""
         self._most = MANY
         """How many may be there until they are swept."""
         self._loaders: list[LoaderRecord] = []

@@ -16,10 +16,11 @@ from onthefly.core.gate import Gate
 from onthefly.errors import Guard
 from onthefly.protocol import Command
 from tests import loops
+from tests.reporting import note
 from tests.watching import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 POINTS: list[tuple[Any, str]] = [
     (Recorder, "open_source"),
@@ -58,9 +59,21 @@ def _raise(kind: type[Exception]) -> Callable[..., Any]:
     return fails
 
 
+@pytest.fixture(scope="module")
+def survived() -> Iterator[list[str]]:
+    """The pairs of hook and fault that the script did not notice."""
+    pairs: list[str] = []
+    yield pairs
+    note("F8", pairs=len(POINTS) * len(FAULTS), survived=len(pairs))
+
+
 @pytest.mark.parametrize(("point", "kind"), list(itertools.product(POINTS, FAULTS)), ids=_name)
 def test_a_fault_of_ours_is_ours(
-    point: tuple[Any, str], kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    point: tuple[Any, str],
+    kind: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    survived: list[str],
 ) -> None:
     plain = loops.run("plain")
     with watched(ONTHEFLY_STRICT="0") as kept:
@@ -71,6 +84,7 @@ def test_a_fault_of_ours_is_ours(
     said = [line.split(" failed")[0] for line in capfd.readouterr().err.splitlines() if line.startswith("onthefly: ")]
     for guard in set(said):
         assert said.count(guard) <= 2, "a fault is told once, and once more when its hook is switched off"
+    survived.append(f"{point[1]} {kind.__name__}")
 
 
 def test_without_the_guard_the_script_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,8 +143,7 @@ def test_the_port_of_a_killed_hub_is_free_at_once(home: Home) -> None:
     again = wait_for("another hub", lambda: (found := home.hub_file()) and found["pid"] != first and found)
     assert again["port"] == port
     home.wait_step(30)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == -signal.SIGINT
+    assert process.poll() is None
 
 
 DAEMON = f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 from typing import TYPE_CHECKING
@@ -89,16 +90,16 @@ WAYS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
 """Options, shell, words."""
 
 
-SAMPLE = 6
+SAMPLE = 40 if FULL else 6
 
 
 def _sample() -> list[tuple[str, str]]:
-    """Some of them, each way and each ending once at most: as many as a test run can spend."""
-    if FULL:
-        return [(way, ending) for way in WAYS for ending in ENDINGS]
+    """Some of them, ways and endings in turn: as many as a test run can spend."""
     chance = random.Random(SEED)
-    endings = ["waits-for-a-signal", *chance.sample(list(ENDINGS), SAMPLE)]
-    return list(zip(chance.sample(list(WAYS), SAMPLE), dict.fromkeys(endings)))
+    ways, endings = list(WAYS), list(ENDINGS)
+    chance.shuffle(ways)
+    endings = list(dict.fromkeys(["waits-for-a-signal", *chance.sample(endings, len(endings))]))
+    return list(dict.fromkeys(itertools.islice(zip(itertools.cycle(ways), itertools.cycle(endings)), SAMPLE)))
 
 
 @pytest.mark.parametrize(("way", "ending"), _sample())

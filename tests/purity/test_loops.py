@@ -49,12 +49,12 @@ IMPURE = {
 """Loops that watching changes, and how: a loop that is repaired is taken out here."""
 
 FULL = os.environ.get("ONTHEFLY_FULL") == "1"
-"""Each loop in fresh processes of its own, and not all of them in one."""
+"""A few loops in each pair of fresh processes, and not all of them in one."""
 
 PURE = [name for name in loops.LOOPS if name not in (*IMPURE, "profiled")]
 """Torch's profiler writes the time of day to standard error: no two runs are equal."""
 
-FRESH = [[name] for name in PURE] if FULL else [PURE]
+FRESH = [PURE[first : first + 8] for first in range(0, len(PURE), 8)] if FULL else [PURE]
 
 WITHOUT_STEPS = ("by_hand", "gradients_by_hand", "step_inside_backward")
 """No optimizer of theirs steps, or only inside of backward: there is no place to pause."""
