@@ -13,6 +13,13 @@ const REMEDIES: [RegExp, string][] = [
   [/uses no DataLoader/, "Draw batches through torch.utils.data.DataLoader: each loss then has its sample's index."],
   [/collate_fn of the script's own/, "With the DataLoader's default collate_fn the order of samples is known."],
   [/not a tensor of a batch|view of the batch in another order/, "Hand the loss the target as the loader gave it, not a copy of it or something computed from it."],
+  [/fetches whole batches/, "A dataset that gives samples one by one, by __getitem__ alone, has their order proven."],
+  [/of a parameter \(a penalty\)/, "Nothing is lost: a penalty is of no sample."],
+  [/profiler was on/, "Losses are read again when the profiler is off."],
+  [/dispatch mode was active/, "Losses are read again outside of it."],
+  [/inference mode/, "Fetch training batches outside of inference_mode()."],
+  [/such losses were computed since/, "Call backward() soon after the loss is computed."],
+  [/let go when it was back-propagated first/, "Nothing is lost but these values: the first backward call of the graph was read."],
   [/indices are not integers/, "A dataset with __getitem__ and __len__ gives each sample an index; a stream has none."],
   [/second thread trains/, "Let one thread of a process train; start further ones as processes."],
 ];
