@@ -176,9 +176,9 @@ def parity_table(parity: dict[str, dict[str, str]]) -> list[str]:
     lines = [
         "## Parity with plain Python",
         "",
-        f"{len(parity)} ways to start a script, {len(endings)} ways to end it, and a sample of their combinations, run",
-        "plain and under us: exit code, standard output, standard error (but our one line), and what the script sees of",
-        "its surroundings.",
+        f"{len(parity)} ways to start a script, {len(endings)} to end it, and a sample of their combinations, run",
+        "plain and under us: exit code, standard output, standard error (but our one line), and what the script sees",
+        "of its surroundings.",
         "",
         "| way to start | equal | different |",
         "| --- | --- | --- |",
