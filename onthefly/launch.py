@@ -82,7 +82,8 @@ def _found() -> dict[str, str]:
     """
     environment = dict(os.environ)
     asked = environment.get("PYTHONUTF8") or "utf8" in getattr(sys, "_xoptions")  # noqa: B009 - not in its type stub
-    if sys.flags.utf8_mode and not asked and environment.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
+    coerced = sys.flags.utf8_mode and not asked and not environment.get("LC_ALL")  # which Python leaves as it is
+    if coerced and environment.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
         environment["LC_CTYPE"] = "C"
     return environment
 

@@ -115,6 +115,8 @@ def fails(self):
 Link._exchange = fails
 train(3000)
 from onthefly.session import _session
+if {failures} == 3:
+    _session._link._thread.join(20)
 print(len(_session._link._fresh), _session._link._thread.is_alive())
 """
     (home.folder / "s.py").write_text(TRAINS + breaks)

@@ -165,7 +165,7 @@ def test_a_command_that_cannot_be_run(here: Home, command: str) -> None:
     assert (ours.code, len(ours.ours())) == (plain.code, 1)
 
 
-OTHERS = sorted(Path.home().glob(".pyenv/versions/*/bin/python")) or [Path(sys.executable)]
+OTHERS = sorted(Path.home().glob(".pyenv/versions/*/bin/python")) or [Path(sys._base_executable)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("python", OTHERS, ids=lambda path: path.parts[-3])
