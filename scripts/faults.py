@@ -115,9 +115,10 @@ def write_page(report: Path, junit: Path, seconds: float) -> None:
         "# Reliability: what was tested, and what came out",
         "",
         "Made by `make faults`, not by hand. It runs these suites with their full counts; `make test` runs them with",
-        "small ones. Most protections are also taken away once in a test, which must then fail. Not so, yet: the limit of",
-        "32 pages and of their waiting commands, the size of WebSocket frames, queues counted in bytes, `--host`. Nor is",
-        "the cost of a flood to a script beside it measured; that of one page which does not read is (docs/cost.md).",
+        "small ones. Most protections are also taken away once in a test, which must then fail. Not so, yet: the",
+        "limit of 32 pages and of their waiting commands, the size of WebSocket frames, queues counted in bytes,",
+        "`--host`. Nor is the cost of a flood to a script beside it measured; that of one page which does not read",
+        "is (docs/cost.md).",
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {platform.system()}, "
         f"Python {platform.python_version()}, torch {version('torch')}, DuckDB {version('duckdb')}, "
