@@ -5,8 +5,15 @@ from onthefly.version import __version__
 TYPE_CHECKING = False  # the import of typing loads 20 modules
 if TYPE_CHECKING:
     from onthefly.errors import OnTheFlyError, Stop
+    from onthefly.sessions import session
 
-__all__ = ["OnTheFlyError", "Stop", "__version__"]
+_HOME = {
+    "OnTheFlyError": "errors",
+    "Stop": "errors",
+    "session": "sessions",
+}
+
+__all__ = ["OnTheFlyError", "Stop", "__version__", "session"]
 
 
 def __getattr__(name: str) -> object:
@@ -15,8 +22,8 @@ def __getattr__(name: str) -> object:
     The shim imports this package in every interpreter below the launcher. Whatever that loaded would be there before
     the script's own import of the same name, and hide a ``random.py`` or ``types.py`` that lies beside the script.
     """
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from onthefly import errors
+    from importlib import import_module
 
-    return getattr(errors, name)
+    return getattr(import_module(f"onthefly.{_HOME[name]}"), name)

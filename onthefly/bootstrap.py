@@ -62,7 +62,7 @@ def _arm(settings: Settings, main: bool) -> str:
         return f"torch {version} is older than {'.'.join(map(str, OLDEST_TORCH))}"
     try:
         if main:
-            from onthefly.session import open_session
+            from onthefly.sessions import open_session
 
             open_session(settings)
         else:
@@ -80,7 +80,7 @@ def await_training(settings: Settings) -> None:
     from onthefly.instruments.first_use import FirstUse
 
     def join() -> None:
-        from onthefly.session import join_session
+        from onthefly.sessions import join_session
 
         join_session(settings)
 

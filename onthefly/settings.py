@@ -57,6 +57,11 @@ class Settings:
         """``WORLD_SIZE`` as torchrun sets it."""
 
     @property
+    def job(self) -> str:
+        """Where the ranks of a job meet (``MASTER_ADDR``, ``MASTER_PORT``): the same in all of them."""
+        return f"{self._env.get('MASTER_ADDR', '')}:{self._env.get('MASTER_PORT', '')}"
+
+    @property
     def runtime_dir(self) -> "Path":
         """``ONTHEFLY_RUNTIME_DIR``, else ``$XDG_RUNTIME_DIR/onthefly``, else ``<tmp>/onthefly-<uid>``."""
         return _runtime_dir(self._env)

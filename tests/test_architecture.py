@@ -14,15 +14,16 @@ FLOORS = [
     {"core", "link", "bundle", "patching"},
     {"instruments", "capture", "state", "hub", "alarms"},
     {"actions"},
-    {"session"},
-    {"launch", "bootstrap", "trainer", "lightning"},
+    {"agent"},
+    {"sessions"},
+    {"launch", "bootstrap", "trainer", "lightning", "notebook"},
     {"cli", "__init__"},
     {"__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IN = {
-    "torch": {"instruments", "capture", "state", "actions", "alarms", "session", "trainer", "lightning"},
+    "torch": {"instruments", "capture", "state", "actions", "alarms", "agent", "trainer", "lightning"},
     "aiohttp": {"hub"},
     "duckdb": {"hub"},
     "numpy": {"hub"},

@@ -58,11 +58,11 @@ def test_the_console_script_runs_once(home: Home) -> None:
 
 ARM_FAILS = """
 import sys, types
-session = types.ModuleType("onthefly.session")
+session = types.ModuleType("onthefly.sessions")
 def open_session(settings):
     raise {error}
 session.open_session = open_session
-sys.modules["onthefly.session"] = session
+sys.modules["onthefly.sessions"] = session
 import torch
 print("goes on", torch.__name__)
 """

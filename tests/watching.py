@@ -6,14 +6,14 @@ import contextlib
 from array import array
 from typing import TYPE_CHECKING, Any
 
-import onthefly.session
+import onthefly.agent
 from onthefly.protocol import CERTIFICATES, IDENTITIES, Metrics, Noticed, Records, StateChanged
 from onthefly.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from onthefly.session import Session
+    from onthefly.agent import Session
 
 
 class Row:
@@ -98,13 +98,14 @@ class _NoLink:
 @contextlib.contextmanager
 def watched(**environment: str) -> Generator[Kept, None, None]:
     """Arm a session; on leaving, what it still holds is worked off, and every hook is out again."""
-    real, onthefly.session.Link = onthefly.session.Link, _NoLink  # type: ignore[misc, assignment]
+    real, onthefly.agent.Link = onthefly.agent.Link, _NoLink  # type: ignore[misc, assignment]
     try:
-        session = onthefly.session.Session(
-            Settings({"ONTHEFLY_STRICT": "1", **environment}), onthefly.session.Role(0, 1, "")
+        session = onthefly.agent.Session(
+            Settings({"ONTHEFLY_STRICT": "1", "ONTHEFLY_SESSION": "testtest", **environment}),
+            onthefly.agent.Role(0, 1, ""),
         )
     finally:
-        onthefly.session.Link = real  # type: ignore[misc]
+        onthefly.agent.Link = real  # type: ignore[misc]
     kept = Kept(session)
     link: Any = session._link
     kept.messages = link.messages

@@ -42,9 +42,8 @@ class _Value(NamedTuple):
 class Accuracies:
     """Measured accuracies that are not sent yet."""
 
-    def __init__(self, emit: Callable[[Metrics], None], run: str) -> None:
+    def __init__(self, emit: Callable[[Metrics], None]) -> None:
         self._emit = emit
-        self._run = run
         self._values: deque[_Value] = deque(maxlen=MAX_UNDER_WAY)
 
     def measure(self, hits: tuple[Tensor, Tensor, Tensor], step: int, epoch: int, now: int) -> int:
@@ -59,14 +58,14 @@ class Accuracies:
             self._values.append(_Value(step, epoch, now, Transfer({"share": share})))
         return now + max(PERIOD_NS, SHARE * (perf_counter_ns() - start), source.numel())
 
-    def send(self, *, wait: bool) -> None:
+    def send(self, run: str, *, wait: bool) -> None:
         """Send what has arrived; with ``wait`` what is still under way as well."""
         rows: list[_Value] = []
         while self._values and (wait or self._values[0].share.ready()):
             rows.append(self._values.popleft())
         if rows:
             self._emit(Metrics(
-                run=self._run,
+                run=run,
                 step=array("q", [row.step for row in rows]).tobytes(),
                 epoch=array("i", [row.epoch for row in rows]).tobytes(),
                 time=array("d", [wall(row.time) for row in rows]).tobytes(),

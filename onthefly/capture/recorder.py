@@ -23,6 +23,7 @@ from onthefly.capture.accuracy import Accuracies
 from onthefly.capture.batches import COMPUTED, NO_LOADER, NOT_INTEGERS, LoaderRecord, RecentBatches
 from onthefly.capture.graph import mark_scaled, of_a_parameter
 from onthefly.capture.group import Call, Group, groups
+from onthefly.capture.logged import LoggedValues
 from onthefly.capture.operands import OpenLosses
 from onthefly.capture.quiet import (
     Overridden,
@@ -39,7 +40,7 @@ from onthefly.capture.steps import metrics, rates
 from onthefly.capture.tail import Found, follow, reason_of, unscaled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch.optim import Optimizer
 
@@ -90,7 +91,8 @@ class Recorder:
         """Told of losses whose graph will not keep their operands."""
         self.scaled = mark_scaled
         """Told of what gradient scalers made of losses."""
-        self._accuracies = Accuracies(emit, run)
+        self._accuracies = Accuracies(emit)
+        self._logged = LoggedValues(emit, notice)
         self._accuracy_due = 0
         """Nanoseconds of the monotonic clock."""
         self._calls: list[tuple[Any, ...]] = []
@@ -215,6 +217,15 @@ class Recorder:
             self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 
+    def log(self, values: Mapping[str, Any], step: int | None) -> None:
+        """Record values that the script logs, by default at the step that comes next."""
+        self._logged.note(values, self.step if step is None else step, self.epoch)
+
+    def rename(self, run: str) -> None:
+        """What is recorded from now on belongs to that run."""
+        self.work_off(wait=True)
+        self.run = run
+
     def held(self) -> None:
         """The script was held at the gate: that time belongs to no step."""
         self._step_ended = perf_counter_ns()
@@ -233,7 +244,8 @@ class Recorder:
         if self._steps:
             steps, self._steps = self._steps, []
             self._emit(metrics(self.run, steps))
-        self._accuracies.send(wait=wait)
+        self._accuracies.send(self.run, wait=wait)
+        self._logged.send(self.run, wait=wait)
         self._recent.let_go()
         self._sent = perf_counter_ns()
 

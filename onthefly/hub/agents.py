@@ -21,6 +21,7 @@ from onthefly.protocol import (
     Answered,
     Command,
     Denied,
+    Described,
     Hello,
     Noticed,
     StateChanged,
@@ -142,7 +143,7 @@ class AgentServer:
             newest = seq
             apply(live, rank, pid, message)
             frame = Frame(Source(rank, pid, seq), message, size, acknowledge, fail)
-            self._keeper.take(live.info.id, frame, urgent=isinstance(message, (StateChanged, Answered)))
+            self._keeper.take(live.info.id, frame, urgent=isinstance(message, (StateChanged, Described, Answered)))
 
 
 def apply(live: LiveSession, rank: int, pid: int, message: Any) -> None:
@@ -153,6 +154,8 @@ def apply(live: LiveSession, rank: int, pid: int, message: Any) -> None:
         live.answered(message.answer)
     elif isinstance(message, Noticed):
         live.noticed(rank, message)
+    elif isinstance(message, Described):
+        live.described(message)
 
 
 def denial(hello: Hello) -> str:

@@ -110,7 +110,10 @@ def sample_columns(records: Records, backwards: dict[str, Array]) -> dict[str, A
 
 
 def metric_columns(metrics: Metrics, rank: int, runs: Words, names: Words) -> dict[str, Array]:
-    """A block of per-step values as rows of the long table; steps that lack a value (NaN, not a loss) have no row."""
+    """A block of per-step values as rows of the long table.
+
+    A step that lacks a value has no row: that is what NaN says, unless all are said to be values.
+    """
     step = _array(metrics.step, "i8", None, "step")
     count = len(step)
     epoch = _array(metrics.epoch, "i4", count, "epoch")
@@ -118,7 +121,7 @@ def metric_columns(metrics: Metrics, rank: int, runs: Words, names: Words) -> di
     parts: list[dict[str, Array]] = []
     for name, data in metrics.values.items():
         value = _array(data, "f8", count, name)
-        there = ~np.isnan(value)
+        there = np.ones(count, dtype=bool) if metrics.complete else ~np.isnan(value)
         parts.append({
             "run": np.full(int(there.sum()), runs.place(metrics.run), dtype=np.int32),
             "rank": np.full(int(there.sum()), rank, dtype=np.int16),

@@ -20,6 +20,7 @@ from onthefly.link.discovery import alive
 from onthefly.protocol import (
     FINAL_STATES,
     LIVE_STATES,
+    RUN_PATTERN,
     Answer,
     Command,
     CommandRequest,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from onthefly.hub.folder import DataFolder
     from onthefly.hub.store import Store, Written
-    from onthefly.protocol import Noticed
+    from onthefly.protocol import Described, Noticed
 
 COMMANDS = ("pause", "resume", "stop")
 ANSWER_SECONDS = 2.0
@@ -148,6 +149,13 @@ class LiveSession:
         if any(rank.state == "lost" for rank in ranks):
             return "lost"
         return ranks[0].state if ranks else self.info.state  # the script itself came first
+
+    def described(self, message: Described) -> None:
+        """The script says what it is to be called."""
+        self.info.name, self.info.project = message.name, message.project
+        if RUN_PATTERN.fullmatch(message.run):
+            self.info.run = message.run
+        self._changed(self)
 
     def noticed(self, rank: int, message: Noticed) -> None:
         """The script has something to tell the user."""

@@ -58,9 +58,9 @@ INSERT INTO samples SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch,
     $loaders[loader::INTEGER + 1], position, nullif(sample, -1), NULL, {_number("loss")}, valid,
     {_words(CERTIFICATES, "certificate")}, {_words(IDENTITIES, "identity")}, make_timestamptz(time) FROM columns"""
 
-INSERT_METRICS = """
+INSERT_METRICS = f"""
 INSERT INTO metrics_stored SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, make_timestamptz(time),
-    $names[name::INTEGER + 1], value FROM columns"""
+    $names[name::INTEGER + 1], {_number("value")} FROM columns"""
 
 INSERT_LOGS = """
 INSERT INTO logs SELECT unnest($ranks), unnest($pids), to_timestamp(unnest($times)), unnest($streams), unnest($texts)"""

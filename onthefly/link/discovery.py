@@ -135,6 +135,7 @@ def spawn_hub(settings: Settings) -> None:
     environment.pop("PYTHONPATH", None)
     if paths:
         environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment["ONTHEFLY_PORT"] = str(settings.port)
     command = [sys.executable, "-m", "onthefly", "hub"]
     with contextlib.ExitStack() as stack:
         try:

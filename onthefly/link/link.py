@@ -74,6 +74,8 @@ class Link:
         self._connection: Connection | None = None
         self._spawned = False
         self._expected_until = time.monotonic() + (LAUNCHED_SECONDS if settings.target_pid else 0.0)
+        self._patient = not settings.target_pid
+        """The hub was not started before the script, so the end of a short one waits for it to appear."""
         self._distrusted: HubFile | None = None
         self._welcomed = False
         self._closing = False
@@ -159,7 +161,7 @@ class Link:
                 self._exchange()
             except (OSError, FrameError):
                 self._disconnect()
-            if self._closing and not self._fresh and (self._outbox.empty() or self._connection is None):
+            if self._closing and not self._fresh and (self._outbox.empty() or self._hopeless()):
                 self._disconnect()
                 self._drained.set()
                 return
@@ -177,7 +179,7 @@ class Link:
         if self._connection is not None and self._welcomed:
             for frame in self._outbox.unsent():
                 self._connection.send(frame)
-        if self._closing and self._connection is None:
+        if self._closing and self._hopeless():
             return
         if self._bell.mend():
             self._awake = False
@@ -239,6 +241,10 @@ class Link:
                 return
             self._on_lost(error if isinstance(error, HubUnavailable) else HubUnavailable(str(error)))
 
+    def _hopeless(self) -> bool:
+        """There is no hub, and none is awaited."""
+        return self._connection is None and not (self._patient and time.monotonic() < self._expected_until)
+
     def _find(self) -> HubFile | None:
         """The hub to connect to; None while one is starting. Never waits: the end of the script must not either."""
         hub = living_hub(self._settings)
@@ -251,7 +257,7 @@ class Link:
         if self._spawned:
             self._spawned = False
             raise not_started(self._settings)
-        if self._closing:
+        if self._closing and not self._patient:
             raise HubUnavailable("no hub is running")
         spawn_hub(self._settings)
         self._spawned = True

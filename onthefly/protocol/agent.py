@@ -91,6 +91,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     """float64"""
     values: dict[str, bytes]
     """float64 by metric name: ``lr``, ``step_ms``, ``data_ms``, ``onthefly_us``, ``throughput``, ..."""
+    complete: bool = False
+    """NaN is a value here (one that the script logged); else it means that this step has none."""
 
 
 class StateChanged(msgspec.Struct, kw_only=True):
@@ -103,6 +105,14 @@ class StateChanged(msgspec.Struct, kw_only=True):
     by: str = ""
     """Who asked for it."""
     reason: str = ""
+
+
+class Described(msgspec.Struct, kw_only=True):
+    """What the session and its run are called from now on, where the script says so after its :class:`Hello`."""
+
+    name: str
+    project: str
+    run: str
 
 
 class Noticed(msgspec.Struct, kw_only=True):
@@ -128,10 +138,10 @@ class Answered(msgspec.Struct, kw_only=True):
     answer: Answer
 
 
-AgentMessage = Union[Hello, Records, Metrics, StateChanged, Noticed, Logged, Answered]
+AgentMessage = Union[Hello, Records, Metrics, StateChanged, Described, Noticed, Logged, Answered]
 AGENT_KINDS = {
-    "hello": Hello, "records": Records, "metrics": Metrics, "state": StateChanged, "notice": Noticed,
-    "logged": Logged, "answered": Answered,
+    "hello": Hello, "records": Records, "metrics": Metrics, "state": StateChanged,
+    "described": Described, "notice": Noticed, "logged": Logged, "answered": Answered,
 }  # fmt: skip
 """The ``kind`` of a frame, and what its payload is."""
 

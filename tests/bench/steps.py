@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader, TensorDataset
 
-import onthefly.session
+import onthefly.sessions
 from onthefly.patching.slots import _MISSING
 
 STEPS = {"small": 128, "large": 40}
@@ -35,7 +35,7 @@ def model(size: str) -> tuple[nn.Module, TensorDataset]:
 
 def switch(on: bool) -> None:
     """Put all hooks in place, or take them out: what is compared is a script without us."""
-    session: Any = onthefly.session._session
+    session: Any = onthefly.sessions._session
     if session is None:
         return
     *slotted, optimizer = session._instruments

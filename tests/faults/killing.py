@@ -26,7 +26,7 @@ from onthefly.cli.client import Client
 from onthefly.link.discovery import find_hub, living_hub
 from onthefly.link.outbox import Outbox
 from onthefly.protocol import Records
-from onthefly.session import new_session_id, open_session
+from onthefly.sessions import new_session_id, open_session
 from onthefly.settings import Settings
 from tests.conftest import running, wait_for
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from onthefly import session as session_module
+from onthefly import agent
 from onthefly.capture import group, recorder
 from onthefly.capture.batches import LoaderRecord, RecentBatches
 from onthefly.capture.reading import NllReader
@@ -43,7 +43,7 @@ POINTS: list[tuple[Any, str]] = [
     (group, "judge"),
     (NllReader, "measure"),
     (Gate, "serve"),
-    (session_module.Session, "notice"),
+    (agent.Session, "notice"),
 ]
 FAULTS = [ValueError, RecursionError, MemoryError, AttributeError, OSError]
 

@@ -114,7 +114,7 @@ def fails(self):
     exchange(self)
 Link._exchange = fails
 train(3000)
-from onthefly.session import _session
+from onthefly.sessions import _session
 if {failures} == 3:
     _session._link._thread.join(20)
 print(len(_session._link._fresh), _session._link._thread.is_alive())

@@ -78,7 +78,7 @@ def test_ten_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(kept) == {0: shares[0]}
     hits = torch.zeros(1000, 10), torch.zeros(1000, dtype=torch.int64), torch.ones(1000, dtype=torch.bool)
     sent: list[Any] = []
-    accuracies = accuracy.Accuracies(sent.append, "run")
+    accuracies = accuracy.Accuracies(sent.append)
     monkeypatch.setattr(accuracy, "PERIOD_NS", 100)
     monkeypatch.setattr(accuracy, "SHARE", 0)
     assert accuracies.measure(hits, 3, 1, 7) == 7 + 10_000, "an element is a nanosecond"
@@ -86,8 +86,8 @@ def test_ten_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     assert accuracies.measure(hits, 4, 1, 7) == 7 + 20_000
     monkeypatch.setattr(accuracy, "SHARE", 10**6)
     assert accuracies.measure(hits, 5, 1, 7) > 10**9, "a measurement is followed by a pause as many times as long"
-    accuracies.send(wait=False)
-    accuracies.send(wait=True)
+    accuracies.send("run", wait=False)
+    accuracies.send("run", wait=True)
     (message,) = sent
     assert list(array("q", message.step)) == [3, 4, 5]
     assert list(array("d", message.values["accuracy"])) == [1.0] * 3

@@ -1,16 +1,14 @@
 """The composition root of the training process: builds every part, hands each the callables it needs, closes them.
 
-One session a process. It opens when the script, or a rank of it, has imported torch; a child of the script joins it
-when it trains.
+Which session a process has, and when it opens, is decided in :mod:`onthefly.sessions`.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import platform
-import secrets
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +22,6 @@ from onthefly.core.meter import Meter
 from onthefly.errors import Guard, HubUnavailable, report
 from onthefly.instruments.backward import BackwardInstrument
 from onthefly.instruments.data import DataInstrument
-from onthefly.instruments.first_use import FirstUse
 from onthefly.instruments.functions import FunctionInstrument
 from onthefly.instruments.optimizer import OptimizerInstrument
 from onthefly.instruments.scaler import ScalerInstrument
@@ -32,10 +29,10 @@ from onthefly.instruments.stdio import StdioInstrument
 from onthefly.link.link import Link
 from onthefly.protocol import (
     PROTOCOL,
-    SESSION_ALPHABET,
     Answer,
     Answered,
     Command,
+    Described,
     Hello,
     Noticed,
     StateChanged,
@@ -43,7 +40,7 @@ from onthefly.protocol import (
 from onthefly.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Protocol
 
     from onthefly.protocol import AgentMessage, Metrics, Records, State
@@ -56,12 +53,11 @@ if TYPE_CHECKING:
             """Put back what was there."""
 
 
-CLOSE_SECONDS = 2.0
-"""The longest that the end of the script waits for the hub."""
+CLOSE_SECONDS, START_SECONDS = 2.0, 5.0
+"""The longest that the end of the script waits for the hub: as a rule, and where nobody started one before it."""
 
 RUN = "baseline"
-
-_session: Session | None = None
+"""What a run is called that nobody has named."""
 
 
 class Role(NamedTuple):
@@ -75,30 +71,38 @@ class Role(NamedTuple):
 
 
 class Session:
-    """The watched process: instruments, recorder, gate and link, from opening to the end of the script."""
+    """The watched process, from opening to the end of the script or of the block that opened it."""
 
-    def __init__(self, settings: Settings, role: Role) -> None:
-        self.id = settings.session or new_session_id()
-        self._settings = settings
+    def __init__(self, settings: Settings, role: Role, run: str = RUN) -> None:
+        """``settings.session`` is its id; nothing is sent before :meth:`start`."""
+        self.id = settings.session
+        """8 characters, by which all commands know it."""
+        self.url = ""
+        """The dashboard's address, without the token; empty while no hub has answered."""
+        self.settings = settings
+        """Of this process, as they were when it opened."""
         self._role = role
+        self._name, self._project = _base(), ""
+        """What it is called unless the settings say so."""
         self._pid = os.getpid()
         self._noticed: set[str] = set()
         self._told: set[str] = set()
         self._running = self._closed = False
-        self._speaks = not role.process or settings.target_pid == self._pid
+        self._speaks = not role.process or (settings.target_pid or (not role.rank and self._pid)) == self._pid
         """The script itself, on whose standard error the user is told what concerns all."""
         meter = Meter()
-        self._recorder = Recorder(self._record, self.notice, meter, RUN)
+        self._recorder = Recorder(self._record, self.notice, meter, run)
         self._gate = Gate(self._answer, self._announce, world_size=role.world_size)
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
         self._link = Link(
-            settings, _hello(self.id, settings, role), link,
+            settings, _hello(settings, role, run), link,
             on_command=self._gate.submit, on_open=self._opened, on_lost=self._lost, gather=self._log.take,
         )  # fmt: skip
         gate = Guard("the gate", strict=settings.strict, notify=self.notice)
         self._flush = gate.around(self._send_all)
         self._serve = gate.around(self._gate.serve)
+        self._values = Guard("recording logged values", strict=settings.strict, notify=self.notice).around(self._note)
         stepped = self._stepped_until if settings.steps else self._recorder.stepped
         self._instruments: list[Instrument] = [
             self._arm("recording the log", lambda guard: StdioInstrument(self._log.written, guard)),
@@ -111,13 +115,68 @@ class Session:
         ]  # fmt: skip
         self._hang_up = link.around(self._link.close)
         gate.disarm = self._instruments[-1].disarm
-        os.register_at_fork(after_in_child=self._forked)
-        _at_exit(self._leave)
+
+    @property
+    def run(self) -> str:
+        """The run under which records are filed now."""
+        return self._recorder.run
+
+    @property
+    def step(self) -> int:
+        """Finished steps of the first optimizer that stepped."""
+        return self._recorder.step
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the newest batch that was trained on."""
+        return self._recorder.epoch
+
+    @property
+    def stopped(self) -> bool:
+        """Somebody has stopped the script here."""
+        return self._gate.stopped_by is not None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """The block has ended: so does the session, unless the launcher opened it for the whole script."""
+        if self.settings.target_pid:
+            self.flush()
+        else:
+            self.close(error)
+
+    @property
+    def closed(self) -> bool:
+        """It has ended: nothing more is recorded."""
+        return self._closed
 
     def start(self) -> None:
         """Tell the hub that this process is here, before it trains."""
         self._link.start()
         self._announce("starting", "", "")
+
+    def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
+        """Record single numbers by name, for charts: ``session.log({"val_loss": loss})``.
+
+        Numbers, tensors of one element (on an accelerator they are not waited for), and mappings of such. ``step``
+        is the one they belong to; by default the one that comes next.
+        """
+        if not self._closed:
+            self._values(values, step)
+
+    def describe(self, *, name: str = "", project: str = "") -> None:
+        """Give the session and its run a name, unless the command line has (``--name``, ``--project``)."""
+        if name:
+            self._recorder.rename(run_name(name))
+        self._name, self._project = name or self._name, project or self._project
+        given = self.settings
+        self._link.send(Described(name=given.name or self._name, project=given.project or self._project, run=self.run))
+
+    def flush(self) -> None:
+        """Send what waits, at a moment when training rests: the end of a fit, of a cell."""
+        if not self._closed:
+            self._flush()
 
     def notice(self, text: str, remedy: str) -> None:
         """Tell the user something in the dashboard, once."""
@@ -125,38 +184,48 @@ class Session:
             self._noticed.add(text)
             self._link.send(Noticed(text=text, remedy=remedy, time=time.time()))
 
-    def close(self) -> None:
-        """The script has ended: send what is left, say how it ended, wait a little for the hub."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Training has ended, by ``error`` if there is one: send what is left, say how it ended, wait a little."""
         if self._closed or os.getpid() != self._pid:
             return
         self._flush()
-        if self._settings.hold and self._role.world_size == 1 and self._speaks:
-            self._stay()
+        if self.settings.hold and self._role.world_size == 1 and self._speaks:
+            self._stay(error)
         self._closed = True
         for instrument in reversed(self._instruments):
             instrument.disarm()
         self._flush()
         self._gate.close(self._place())
-        self._announce(*self._ending())
-        self._hang_up(CLOSE_SECONDS)
+        self._announce(*self._ending(error))
+        self._hang_up(CLOSE_SECONDS if self.settings.target_pid else START_SECONDS)
 
-    def _leave(self) -> None:
+    def leave(self, error: BaseException | None) -> None:
         """At exit. Ctrl-C then ends our wait, and not the script, which has ended: what is not sent yet is spooled."""
         with contextlib.suppress(KeyboardInterrupt):
             try:
-                self.close()
+                self.close(error)
             except KeyboardInterrupt:
                 self._hang_up(0.0)
 
-    def _stay(self) -> None:
+    def forked(self) -> bool:
+        """In a forked child nothing of ours may act, no hook and no socket of the parent's; whether it was open."""
+        if self._closed:
+            return False
+        self._closed = True
+        for instrument in reversed(self._instruments):
+            instrument.disarm()
+        self._link.abandon()
+        return True
+
+    def _stay(self, error: BaseException | None) -> None:
         """The script has finished, and everything it made is still there: hold it until somebody lets it end."""
         if self._gate.stopped_by is None:
             report("the script has finished and is held (--hold): resume it in the dashboard, or press Ctrl-C")
-            _, _, how = self._ending()
+            _, _, how = self._ending(error)
             self._gate.stay(self._place(), f"the script has finished{f' ({how})' if how else ''}; it is held")
 
     def _arm(self, name: str, build: Callable[[Guard], Instrument]) -> Instrument:
-        guard = Guard(name, strict=self._settings.strict, notify=self.notice)
+        guard = Guard(name, strict=self.settings.strict, notify=self.notice)
         instrument = build(guard)
         guard.disarm = instrument.disarm
         return instrument
@@ -172,10 +241,13 @@ class Session:
         for entry in self._log.take(last=True):
             self._link.send(entry)
 
+    def _note(self, values: Mapping[str, Any], step: int | None) -> None:
+        self._recorder.log(values, step)
+
     def _stepped_until(self, optimizer: Any) -> None:
         """For a trial run: a step like any other, and the end after so many of them."""
         self._recorder.stepped(optimizer)
-        if self._recorder.step >= self._settings.steps:
+        if self._recorder.step >= self.settings.steps:
             self._gate.submit(Command(n=-1, id="steps", name="stop", args={}, by="doctor"))
 
     def _place(self) -> Place:
@@ -197,101 +269,57 @@ class Session:
         )
         self._link.send(message)
 
-    def _ending(self) -> tuple[State, str, str]:
+    def _ending(self, error: BaseException | None) -> tuple[State, str, str]:
         """How the script ended, as far as a process can know of itself."""
         if self._gate.stopped_by is not None:
             return "stopped", self._gate.stopped_by, ""
-        kind: type[BaseException] | None = getattr(sys, "last_type", None)
-        if kind is None:
+        if error is None or isinstance(error, SystemExit):
             return "ended", "", ""
-        if issubclass(kind, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             return "stopped", "", "interrupted (Ctrl-C)"
-        return "crashed", "", f"{kind.__name__}: {getattr(sys, 'last_value', '')}"[:500]
+        return "crashed", "", f"{type(error).__name__}: {error}"[:500]
 
     def _opened(self, url: str) -> None:
-        if "opened" not in self._told and not self._settings.quiet and self._speaks:
+        self.url = url
+        if "opened" not in self._told and not self.settings.quiet and self._speaks:
             report(f"session {self.id} - dashboard: {url} (onthefly dashboard)")
         self._told.add("opened")
 
     def _lost(self, error: HubUnavailable) -> None:
         if "lost" not in self._told and self._speaks:
             remedy = f" ({error.remedy})" if error.remedy else ""
-            report(f"{error.message}{remedy}; the script goes on, its records wait in {self._settings.data_dir}")
+            report(f"{error.message}{remedy}; the script goes on, its records wait in {self.settings.data_dir}")
         self._told.add("lost")
 
-    def _forked(self) -> None:
-        """In a forked child nothing of ours may act, no hook and no socket of the parent's, until it trains itself."""
-        if self._closed:
-            return
-        self._closed = True
-        for instrument in reversed(self._instruments):
-            instrument.disarm()
-        self._link.abandon()
-        settings = self._settings
-        FirstUse(lambda: join_session(settings), Guard("watching a forked child", strict=settings.strict))
+
+def run_name(name: str) -> str:
+    """``name`` as the name of a run: letters, digits, ``_`` and ``-``."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:64].strip("-") or RUN
 
 
-def open_session(settings: Settings) -> None:
-    """Watch the script itself, or a rank of it, from now on."""
-    global _session
-    if _session is None:
-        name = f"rank {settings.rank}" if settings.world_size > 1 else ""
-        _session = Session(settings, Role(settings.rank, settings.world_size, name))
-        _session.start()
-
-
-def join_session(settings: Settings) -> None:
-    """Watch a child of the script, which has begun to train."""
-    global _session
-    _session = Session(settings, _role_of_child())
-    _session.start()
-
-
-def _role_of_child() -> Role:
-    """A rank where ``torch.distributed`` says so, else a process that is called as ``multiprocessing`` calls it."""
-    distributed: Any = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        rank = distributed.get_rank()
-        return Role(rank, distributed.get_world_size(), f"rank {rank}")
-    processes: Any = sys.modules.get("multiprocessing.process")
-    name = processes.current_process().name if processes is not None else "MainProcess"
-    return Role(-1, 1, name if name != "MainProcess" else f"process {os.getpid()}")
-
-
-def _at_exit(close: Callable[[], None]) -> None:
-    """Call ``close`` when this process ends, in a child of ``multiprocessing`` as well, where ``atexit`` is silent."""
-    atexit.register(close)
-    processes: Any = sys.modules.get("multiprocessing.process")
-    if processes is not None and processes.parent_process() is not None:
-        from multiprocessing.util import Finalize
-
-        Finalize(None, close, exitpriority=-100)  # after everything of the script's
-
-
-def new_session_id() -> str:
-    """8 random characters that are hard to confuse with each other (the script's generators are not touched)."""
-    return "".join(secrets.choice(SESSION_ALPHABET) for _ in range(8))
-
-
-def _hello(session: str, settings: Settings, role: Role) -> Hello:
-    script = _script()
+def _hello(settings: Settings, role: Role, run: str) -> Hello:
     return Hello(
         protocol=PROTOCOL,
-        session=session,
+        session=settings.session,
         rank=role.rank,
         pid=os.getpid(),
         process=role.process,
         node=platform.node(),
         argv=list(sys.argv) if hasattr(sys, "argv") else [],
         cwd=os.getcwd(),
-        script=script,
-        name=settings.name or os.path.basename(script),
+        script=_script(),
+        name=settings.name or _base(),
         project=settings.project,
-        run=RUN,
+        run=run,
         world_size=role.world_size,
         started=time.time(),
         versions={"onthefly": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
     )
+
+
+def _base() -> str:
+    """What the session is called if nobody named it: as the script."""
+    return os.path.basename(_script())
 
 
 def _script() -> str:
