@@ -6,14 +6,16 @@ TYPE_CHECKING = False  # the import of typing loads 20 modules
 if TYPE_CHECKING:
     from onthefly.errors import OnTheFlyError, Stop
     from onthefly.sessions import session
+    from onthefly.trainer import Trainer
 
 _HOME = {
     "OnTheFlyError": "errors",
     "Stop": "errors",
+    "Trainer": "trainer",
     "session": "sessions",
 }
 
-__all__ = ["OnTheFlyError", "Stop", "__version__", "session"]
+__all__ = ["OnTheFlyError", "Stop", "Trainer", "__version__", "session"]
 
 
 def __getattr__(name: str) -> object:
