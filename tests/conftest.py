@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests that run side by side share the cores
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
