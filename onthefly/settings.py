@@ -9,7 +9,7 @@ import sys
 
 TYPE_CHECKING = False  # the import of typing loads 20 modules
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 PORT = 47621
@@ -81,6 +81,20 @@ def claim_rank() -> bool:
         return False
     os.environ["ONTHEFLY_RANK"] = str(os.getpid())
     return True
+
+
+def put(name: str, value: str) -> "Callable[[], None]":
+    """Set a variable of this process, for its children and the script's own hooks; what is returned puts it back."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+
+    def put_back() -> None:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+    return put_back
 
 
 def _flag(env: "Mapping[str, str]", name: str) -> bool:
