@@ -283,6 +283,8 @@ def _overridden(thing: Any, name: str, kind: str, package: str) -> bool:
 class _Marked:
     """What all callbacks of ours are, whatever package their other base is from."""
 
+    attached: Attached
+
 
 @functools.cache
 def _callback_class(package: str) -> Any:
@@ -320,8 +322,8 @@ def _add(trainer: Any, package: Any, attached: Attached) -> None:
         _call_when_fit_returns(trainer, attached)
 
 
-_attached: weakref.WeakKeyDictionary[Any, Attached] = weakref.WeakKeyDictionary()
-"""Trainers that live, and that test after they have fitted."""
+_testing: dict[str, weakref.WeakSet[Any]] = {package: weakref.WeakSet() for package in PACKAGES}
+"""Trainers that live, and that test after they have fitted, by package."""
 
 _slots: dict[str, Slot] = {}
 """By package."""
@@ -332,17 +334,18 @@ def _call_when_fit_returns(trainer: Any, attached: Attached) -> None:
     package = attached.package
     calls = sys.modules.get(f"{package}.trainer.call")
     if not callable(getattr(calls, "_call_and_handle_interrupt", None)):
+        attached.tests_after = False
         attached.tell("no test will run after training: how this version of Lightning ends it is not known here",
                       "call trainer.test after trainer.fit")  # fmt: skip
         return
-    _attached[trainer] = attached
+    _testing[package].add(trainer)
     if package not in _slots:
         _slots[package] = Slot(calls, "_call_and_handle_interrupt", _wrap)
     weakref.finalize(trainer, _release, package).atexit = False
 
 
 def _release(package: str) -> None:
-    if package in _slots and not any(attached.package == package for attached in _attached.values()):
+    if package in _slots and not list(_testing[package]):  # the set still counts the one that dies
         _slots.pop(package).restore()
 
 
@@ -355,9 +358,10 @@ def _wrap(slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             leave_frame_out(error)
             raise
-        attached = _attached.get(trainer)
-        if fitting and attached is not None and slot.enabled:
-            attached.returns(trainer)
+        if fitting and slot.enabled:
+            for callback in trainer.callbacks:
+                if isinstance(callback, _Marked) and callback.attached.tests_after:
+                    callback.attached.returns(trainer)
         return result
 
     return _call_and_handle_interrupt

@@ -172,7 +172,7 @@ class Run:
 
     def fit(self, trainer: Any, module: Any, *given: Any, **named: Any) -> None:
         """Attach, if that is asked for, and fit; with the loaders that all use unless others are given."""
-        if self.attach is not None and trainer not in [known for known in self.trainers[:-1]]:
+        if self.attach is not None:
             self.attach(self.pl, trainer, module)
         self.modules.append(module)
         trainer.fit(module, *(given or (() if named.get("datamodule") else loaders())), **named)
@@ -265,7 +265,7 @@ def without_a_loader(run: Run) -> None:
         def __len__(self) -> int:
             return BATCHES
 
-    run.fit(run.trainer(), module_class(run.pl)(), Batches())
+    run.fit(run.trainer(), module_class(run.pl)(), Batches(), loaders()[1])
 
 
 KINDS: dict[str, Callable[[Run], None]] = {

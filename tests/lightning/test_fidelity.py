@@ -34,16 +34,12 @@ def judge(kind: str, pl: Any, session: Callable[[], Any], patch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("kind", runs.KINDS)
-def test_every_sample(
-    kind: str, lightning: Any, session: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_sample(kind: str, lightning: Any, session: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     judge(kind, lightning, session, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", ["automatic", "two_optimizers"])
-def test_the_other_package(
-    kind: str, pl: Any, session: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_other_package(kind: str, pl: Any, session: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     judge(kind, pl, session, monkeypatch)
 
 
