@@ -89,11 +89,10 @@ def attach_lightning(
         loss_fn: not needed; losses are read where they are back-propagated.
         do_test_after: run ``trainer.test`` each time that ``trainer.fit`` has come to its end, with ``test_1``,
             ``test_2``, ... in ``ONTHEFLY_TEST_LABEL``. The random state is afterwards as it was.
-        save_dir: no effect, as ``channel``, ``channel_kwargs``, ``log_every_n_steps``, ``model_factory`` and
-            ``embedding_hook``: metrics are recorded when Lightning logs them (``Trainer(log_every_n_steps=)``).
+        save_dir: no effect.
         channel: no effect.
         channel_kwargs: no effect.
-        log_every_n_steps: no effect.
+        log_every_n_steps: no effect: metrics are recorded when Lightning logs (``Trainer(log_every_n_steps=)``).
         model_factory: no effect.
         embedding_hook: no effect.
         unknown: refused, with the nearest argument that there is.
@@ -102,10 +101,7 @@ def attach_lightning(
         UsageError: an argument is not what it should be, or ``fit`` has begun.
     """
     given = locals()
-    for name in unknown:
-        near = difflib.get_close_matches(name, KNOWN, 1)
-        raise UsageError(f"attach_lightning has no argument {name!r}",
-                         f"did you mean {near[0]}?" if near else f"it has: {', '.join(KNOWN)}")  # fmt: skip
+    _refuse(unknown)
     package = _package_of(trainer)
     _check(given, package)
     attached = Attached(trainer, package.__name__, project, run_name, test_loader, datamodule)
@@ -226,6 +222,13 @@ def _package_of(trainer: Any) -> Any:
                 return sys.modules[package]
     raise UsageError(f"trainer is a {type(trainer).__name__}, and no Trainer of lightning or pytorch_lightning",
                      "pass the object whose fit you call")  # fmt: skip
+
+
+def _refuse(unknown: dict[str, Any]) -> None:
+    for name in unknown:
+        near = difflib.get_close_matches(name, KNOWN, 1)
+        raise UsageError(f"attach_lightning has no argument {name!r}",
+                         f"did you mean {near[0]}?" if near else f"it has: {', '.join(KNOWN)}")  # fmt: skip
 
 
 def _check(given: dict[str, Any], package: Any) -> None:

@@ -265,7 +265,7 @@ def without_a_loader(run: Run) -> None:
         def __len__(self) -> int:
             return BATCHES
 
-    run.fit(run.trainer(), module_class(run.pl)(), Batches(), loaders()[1])
+    run.fit(run.trainer(), module_class(run.pl)(), Batches())
 
 
 KINDS: dict[str, Callable[[Run], None]] = {

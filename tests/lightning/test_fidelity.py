@@ -1,4 +1,4 @@
-"""Fidelity: every loss that Lightning back-propagates, each sample and step of it, against brute force."""
+"""Fidelity: every loss that Lightning back-propagates, and all it logs, against brute force and a CSV file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.fidelity.brute_force import BruteForce
-from tests.lightning import runs
+from tests.lightning import runs, test_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ def judge(kind: str, pl: Any, session: Callable[[], Any], patch: pytest.MonkeyPa
     """Run it beside brute force, and compare."""
     truth = BruteForce(patch)
     with session() as kept:
-        runs.play(kind, pl)
+        _, run = runs.play(kind, pl)
     rows, known = kept.rows(), runs.data().tensors[0]
     truth.check(rows, names_known=False)
     assert [row.step for row in rows] == runs.STEPS[kind]
@@ -31,6 +31,7 @@ def judge(kind: str, pl: Any, session: Callable[[], Any], patch: pytest.MonkeyPa
         assert len(row.losses) == len(given)
         assert identity == "none" or torch.equal(known[row.samples], given)
     assert kept.session.step == runs.STEPS[kind][-1] + (kind not in ("by_hand", "two_optimizers"))
+    test_metrics.check(kind, kept, run)
 
 
 @pytest.mark.parametrize("kind", runs.KINDS)

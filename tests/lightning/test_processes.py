@@ -27,31 +27,30 @@ def ctl(home: Home, name: str) -> dict[str, Any]:
     return json.loads(ended.out)
 
 
-@pytest.mark.parametrize("way", ["launcher", "attach"])
-def test_paused_and_resumed_it_ends_with_the_same_bits(home: Home, way: str) -> None:
+def test_paused_and_resumed_it_ends_with_the_same_bits(home: Home) -> None:
     (home.folder / "s.py").write_text(scripts.ENDLESS)
     plain = home.python("s.py", str(EPOCHS), "plain.pt")
     assert (plain.code, plain.err) == (0, b"")
-    start = ["-m", "onthefly", "s.py"] if way == "launcher" else ["s.py"]
-    rest = [] if way == "launcher" else ["attach"]
-    process = home.start(sys.executable, *start, str(EPOCHS), "ours.pt", *rest, ONTHEFLY_STRICT="1")
-    home.wait_step(1)
-    assert ctl(home, "pause")["status"] == "applied"
-    held = home.wait_state("paused")["step"]
-    assert 0 < held < EPOCHS * BATCHES
-    assert ctl(home, "resume")["status"] == "applied"
-    out, _ = process.communicate(timeout=90)
-    assert process.returncode == 0
-    assert out.decode().splitlines()[-1] == plain.out.decode().splitlines()[-1] == f"batches {EPOCHS * BATCHES}"
-    assert ("label 0 test_1" in out.decode()) == (way == "attach")
-    states = [torch.load(home.folder / name, weights_only=True) for name in ("plain.pt", "ours.pt")]
-    assert digest(states[0]) == digest(states[1])
-    info = home.wait_state("ended")
-    assert info["backwards"] == info["step"] == EPOCHS * BATCHES
-    assert info["samples"] == EPOCHS * BATCHES * 8
-    assert {"train_loss", "val_loss"} <= set(info["metrics"])
-    assert (info["name"], info["run"]) == (("s.py", "baseline") if way == "launcher" else ("lit", "lit"))
-    assert [notice["text"] for notice in info["notices"]] == []
+    for way, start, rest in (("launcher", ["-m", "onthefly", "s.py"], []), ("attach", ["s.py"], ["attach"])):
+        process = home.start(sys.executable, *start, str(EPOCHS), f"{way}.pt", *rest, ONTHEFLY_STRICT="1")
+        name = "s.py" if way == "launcher" else "lit"
+        wait_for("its steps", lambda name=name: (now := home.session()) and now["name"] == name and now["step"] > 0)
+        assert ctl(home, "pause")["status"] == "applied"
+        held = home.wait_state("paused")["step"]
+        assert 0 < held < EPOCHS * BATCHES
+        assert ctl(home, "resume")["status"] == "applied"
+        out, err = process.communicate(timeout=90)
+        assert process.returncode == 0, err
+        assert out.splitlines()[-1] == plain.out.splitlines()[-1] == f"batches {EPOCHS * BATCHES}".encode()
+        assert (b"label 0 test_1" in out) == (way == "attach")
+        states = [torch.load(home.folder / f"{one}.pt", weights_only=True) for one in ("plain", way)]
+        assert digest(states[0]) == digest(states[1])
+        info = home.wait_state("ended")
+        assert info["backwards"] == info["step"] == EPOCHS * BATCHES
+        assert info["samples"] == EPOCHS * BATCHES * 8
+        assert {"train_loss", "val_loss"} <= set(info["metrics"])
+        assert (info["name"], info["run"]) == (name, "baseline" if way == "launcher" else "lit")
+        assert [notice["text"] for notice in info["notices"]] == []
 
 
 def test_stopped_it_ends_as_lightning_ends(home: Home) -> None:
@@ -67,27 +66,34 @@ def test_stopped_it_ends_as_lightning_ends(home: Home) -> None:
     assert home.wait_state("stopped")["by"]
 
 
-@pytest.mark.parametrize("way", ["launcher", "attach", pytest.param("both", marks=FULL)])
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("ddp_spawn", marks=FULL), pytest.param("ddp_fork", marks=FULL)])
-def test_ranks_that_lightning_starts_are_one_session(home: Home, strategy: str, way: str) -> None:
+STRATEGIES = ["ddp", pytest.param("ddp_spawn", marks=FULL), pytest.param("ddp_fork", marks=FULL)]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_ranks_that_lightning_starts_are_one_session(home: Home, strategy: str) -> None:
     (home.folder / "s.py").write_text(scripts.RANKS)
     plain = home.python("s.py", strategy)
-    start = ["s.py"] if way == "attach" else ["-m", "onthefly", "s.py"]
-    ours = home.python(*start, strategy, *(["attach"] if way != "launcher" else []), ONTHEFLY_STRICT="1")
-    assert (plain.code, ours.code) == (0, 0), ours.err.decode()
-    assert ours.err.count(b"onthefly: session") == 1
-    sums = [sorted(re.findall(r"sum \d (\S+)", ended.out.decode())) for ended in (plain, ours)]
-    assert sums[0] == sums[1] != []
-    labels = sorted(re.findall(r"label (\d) (\w+)", ours.out.decode()))
-    assert labels == ([] if way == "launcher" else [("0", "test_1"), ("1", "test_1")])
-    home.wait_state("ended")
-    info = wait_for("all of it", lambda: (now := home.session()) and now["backwards"] == 16 and now)
+    sums = sorted(re.findall(rb"sum \d (\S+)", plain.out))
+    assert sums
+    for way, start in (("launcher", ["-m", "onthefly", "s.py", strategy]), ("attach", ["s.py", strategy, "attach"])):
+        ours = home.python(*start, ONTHEFLY_STRICT="1")
+        assert (plain.code, ours.code) == (0, 0), ours.err.decode()
+        assert ours.err.count(b"onthefly: session") == 1
+        assert sorted(re.findall(rb"sum \d (\S+)", ours.out)) == sums
+        labels = sorted(re.findall(rb"label (\d) (\w+)", ours.out))
+        assert labels == ([] if way == "launcher" else [(b"0", b"test_1"), (b"1", b"test_1")])
+        home.wait_state("ended")
+        info = wait_for("all of it", lambda: (now := home.session()) and now["backwards"] == 16 and now)
+        assert len(home.get("sessions")["sessions"]) == (1 if way == "launcher" else 2)
+        check(home, info, "rank 0" if way == "attach" or strategy != "ddp" else "")
+
+
+def check(home: Home, info: dict[str, Any], first: str) -> None:
+    """Both ranks are there under their names, with all that they trained on and logged."""
     training = sorted((rank["rank"], rank["name"]) for rank in info["ranks"] if rank["trains"])
-    first = "rank 0" if way == "attach" or strategy != "ddp" else ""
     assert training == [(0, first), (1, "rank 1")]
     assert info["world_size"] == 2
     assert info["samples"] == 2 * 64
-    assert len(home.get("sessions")["sessions"]) == 1
     rows = home.get("sessions/last/samples?format=json")
     for epoch in range(2):
         assert sorted(row["sample"] for row in rows if row["epoch"] == epoch) == list(range(64))
