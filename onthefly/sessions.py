@@ -119,6 +119,7 @@ def open_session(settings: Settings) -> None:
 def join_session(settings: Settings, role: Role | None = None) -> None:
     """Watch a child of the script, which has begun to train."""
     if _session is None or _session.closed:
+        settings.quiet = True  # whoever opened it has said so
         _start(settings, _rank() or role or Role(-1, 1, _process_name()))
 
 

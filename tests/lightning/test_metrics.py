@@ -193,5 +193,7 @@ def test_slots_wait_for_lightning_and_go_with_the_session(
         assert vars(module._LoggerConnector)["log_metrics"] is not before
         assert sys.meta_path == finders
     assert vars(module._LoggerConnector)["log_metrics"] is before
-    kept.session._lightning_there()
+    with session() as kept:
+        pass
+    kept.session._lightning_there()  # too late
     assert vars(module._LoggerConnector)["log_metrics"] is before

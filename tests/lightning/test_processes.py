@@ -27,6 +27,7 @@ def ctl(home: Home, name: str) -> dict[str, Any]:
     return json.loads(ended.out)
 
 
+@pytest.mark.timeout(300)
 def test_paused_and_resumed_it_ends_with_the_same_bits(home: Home) -> None:
     (home.folder / "s.py").write_text(scripts.ENDLESS)
     plain = home.python("s.py", str(EPOCHS), "plain.pt")
@@ -69,6 +70,7 @@ def test_stopped_it_ends_as_lightning_ends(home: Home) -> None:
 STRATEGIES = ["ddp", pytest.param("ddp_spawn", marks=FULL), pytest.param("ddp_fork", marks=FULL)]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_ranks_that_lightning_starts_are_one_session(home: Home, strategy: str) -> None:
     (home.folder / "s.py").write_text(scripts.RANKS)
