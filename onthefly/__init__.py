@@ -5,6 +5,7 @@ from onthefly.version import __version__
 TYPE_CHECKING = False  # the import of typing loads 20 modules
 if TYPE_CHECKING:
     from onthefly.errors import OnTheFlyError, Stop
+    from onthefly.lightning import attach_lightning
     from onthefly.sessions import session
     from onthefly.trainer import Trainer
 
@@ -12,10 +13,11 @@ _HOME = {
     "OnTheFlyError": "errors",
     "Stop": "errors",
     "Trainer": "trainer",
+    "attach_lightning": "lightning",
     "session": "sessions",
 }
 
-__all__ = ["OnTheFlyError", "Stop", "Trainer", "__version__", "session"]
+__all__ = ["OnTheFlyError", "Stop", "Trainer", "__version__", "attach_lightning", "session"]
 
 
 def __getattr__(name: str) -> object:

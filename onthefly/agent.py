@@ -23,6 +23,7 @@ from onthefly.errors import Guard, HubUnavailable, report
 from onthefly.instruments.backward import BackwardInstrument
 from onthefly.instruments.data import DataInstrument
 from onthefly.instruments.functions import FunctionInstrument
+from onthefly.instruments.lightning import LightningInstrument
 from onthefly.instruments.optimizer import OptimizerInstrument
 from onthefly.instruments.scaler import ScalerInstrument
 from onthefly.instruments.stdio import StdioInstrument
@@ -41,8 +42,9 @@ from onthefly.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Protocol
+    from typing import Protocol, TypeVar
 
+    from onthefly.capture.batches import LoaderRecord
     from onthefly.protocol import AgentMessage, Metrics, Records, State
     from onthefly.settings import Settings
 
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
         def disarm(self) -> None:
             """Put back what was there."""
+
+    Armed = TypeVar("Armed", bound=Instrument)
 
 
 CLOSE_SECONDS, START_SECONDS = 2.0, 5.0
@@ -85,6 +89,8 @@ class Session:
         self._name, self._project = _base(), ""
         """What it is called unless the settings say so."""
         self._pid = os.getpid()
+        self.ended: Callable[[], None] = lambda: None
+        """Called when it has ended, by itself or with the process."""
         self._noticed: set[str] = set()
         self._told: set[str] = set()
         self._running = self._closed = False
@@ -92,7 +98,7 @@ class Session:
         """The script itself, on whose standard error the user is told what concerns all."""
         meter = Meter()
         self._recorder = Recorder(self._record, self.notice, meter, run)
-        self._gate = Gate(self._answer, self._announce, world_size=role.world_size)
+        self._gate = Gate(self._answer, self._announce, world_size=self._ranks)
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
         self._link = Link(
@@ -103,10 +109,18 @@ class Session:
         self._flush = gate.around(self._send_all)
         self._serve = gate.around(self._gate.serve)
         self._values = Guard("recording logged values", strict=settings.strict, notify=self.notice).around(self._note)
+        lightning = self._arm(
+            "recording what Lightning logs",
+            lambda guard: LightningInstrument(
+                self._recorder.overhear, lambda: self._recorder.step, self._recorder.count_anew, self.notice, guard
+            ),
+        )
+        self._lightning_there = self._recorder.began = lightning.look
         stepped = self._stepped_until if settings.steps else self._recorder.stepped
         self._instruments: list[Instrument] = [
+            lightning,
             self._arm("recording the log", lambda guard: StdioInstrument(self._log.written, guard)),
-            self._arm("watching data loaders", lambda guard: DataInstrument(self._recorder.open_source, meter, guard)),
+            self._arm("watching data loaders", lambda guard: DataInstrument(self._open_source, meter, guard)),
             self._arm("reading losses", lambda guard: BackwardInstrument(
                 self._recorder.observe, self._recorder.beware_of_hooks, guard)),
             self._arm("noting scalers", lambda guard: ScalerInstrument(self._recorder.scaled, guard)),
@@ -189,7 +203,7 @@ class Session:
         if self._closed or os.getpid() != self._pid:
             return
         self._flush()
-        if self.settings.hold and self._role.world_size == 1 and self._speaks:
+        if self.settings.hold and self._ranks() == 1 and self._speaks:
             self._stay(error)
         self._closed = True
         for instrument in reversed(self._instruments):
@@ -197,6 +211,7 @@ class Session:
         self._flush()
         self._gate.close(self._place())
         self._announce(*self._ending(error))
+        self.ended()
         self._hang_up(CLOSE_SECONDS if self.settings.target_pid else START_SECONDS)
 
     def leave(self, error: BaseException | None) -> None:
@@ -224,11 +239,22 @@ class Session:
             _, _, how = self._ending(error)
             self._gate.stay(self._place(), f"the script has finished{f' ({how})' if how else ''}; it is held")
 
-    def _arm(self, name: str, build: Callable[[Guard], Instrument]) -> Instrument:
+    def _arm(self, name: str, build: Callable[[Guard], Armed]) -> Armed:
         guard = Guard(name, strict=self.settings.strict, notify=self.notice)
         instrument = build(guard)
         guard.disarm = instrument.disarm
         return instrument
+
+    def _ranks(self) -> int:
+        """How many train together: a script may have become one of them since its session opened."""
+        distributed: Any = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return max(self._role.world_size, distributed.get_world_size())
+        return self._role.world_size
+
+    def _open_source(self, loader: Any) -> LoaderRecord:
+        self._lightning_there()
+        return self._recorder.open_source(loader)
 
     def _hold(self) -> None:
         """After an optimizer's step, where parameters are consistent: send what there is, then do what was asked."""

@@ -18,7 +18,7 @@ from onthefly.agent import RUN, Role, Session, run_name
 from onthefly.errors import Guard, UsageError
 from onthefly.instruments.first_use import FirstUse
 from onthefly.protocol import SESSION_ALPHABET
-from onthefly.settings import Settings, claim_rank
+from onthefly.settings import Settings, claim_rank, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,8 +80,13 @@ def session(project: str = "", name: str = "", *, quiet: bool = False, port: int
     return watch(project=project, name=name, quiet=quiet, port=port)
 
 
-def watch(*, project: str = "", name: str = "", quiet: bool = False, port: int = 0) -> Union[Session, Unwatched]:
-    """The session of this process, opened if there is none, under these names."""
+def watch(
+    *, project: str = "", name: str = "", quiet: bool = False, port: int = 0, rank: int = 0, world_size: int = 1
+) -> Union[Session, Unwatched]:
+    """The session of this process, opened if there is none, under these names.
+
+    ``rank`` of ``world_size``: what a framework that starts the ranks of a job itself knows before they have met.
+    """
     settings = Settings()
     if settings.disabled:
         return Unwatched()
@@ -92,7 +97,8 @@ def watch(*, project: str = "", name: str = "", quiet: bool = False, port: int =
     settings.port = port or settings.port
     settings.name, settings.project = settings.name or name, settings.project or project
     guard = Guard("training goes on unobserved: opening its session", strict=settings.strict)
-    guard.around(join_session if settings.session else _open_own)(settings)
+    role = Role(rank, world_size, f"rank {rank}") if world_size > 1 else None
+    guard.around(join_session if settings.session else _open_own)(settings, role)
     return _session if _session is not None and not guard.failures else Unwatched()
 
 
@@ -113,19 +119,25 @@ def open_session(settings: Settings) -> None:
         _start(settings, Role(settings.rank, settings.world_size, name))
 
 
-def join_session(settings: Settings) -> None:
+def join_session(settings: Settings, role: Role | None = None) -> None:
     """Watch a child of the script, which has begun to train."""
     if _session is None or _session.closed:
-        _start(settings, _rank() or Role(-1, 1, _process_name()))
+        settings.quiet = True  # whoever opened it has said so
+        _start(settings, _rank() or role or Role(-1, 1, _process_name()))
 
 
-def _open_own(settings: Settings) -> None:
-    """Watch this process, which has asked for it itself; ranks of one job agree on the session without speaking."""
+def _open_own(settings: Settings, expected: Role | None = None) -> None:
+    """Watch this process, which has asked for it itself; ranks of one job agree on the session without speaking.
+
+    One that is ``expected`` to become a rank starts the others itself, and tells its children the session.
+    """
     role = _rank()
     if role is None and settings.world_size > 1 and claim_rank():
         role = Role(settings.rank, settings.world_size, f"rank {settings.rank}")
     settings.session = _id_of_job(settings) if role is not None else new_session_id()
-    _start(settings, role or Role(0, 1, ""), run_name(settings.name) if settings.name else RUN)
+    _start(settings, role or expected or Role(0, 1, ""), run_name(settings.name) if settings.name else RUN)
+    if expected is not None and role is None and _session is not None:
+        _session.ended = put("ONTHEFLY_SESSION", settings.session)
 
 
 def _start(settings: Settings, role: Role, run: str = RUN) -> None:

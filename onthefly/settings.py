@@ -9,7 +9,7 @@ import sys
 
 TYPE_CHECKING = False  # the import of typing loads 20 modules
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 PORT = 47621
@@ -83,23 +83,18 @@ def claim_rank() -> bool:
     return True
 
 
-class UnderTest:
-    """``ONTHEFLY_TEST_LABEL`` is ``test_<number>`` in its ``with`` block: for scripts that write files when tested."""
+def put(name: str, value: str) -> "Callable[[], None]":
+    """Set a variable of this process, for its children and the script's own hooks; what is returned puts it back."""
+    before = os.environ.get(name)
+    os.environ[name] = value
 
-    NAME = "ONTHEFLY_TEST_LABEL"
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._before = os.environ.get(self.NAME)
-
-    def __enter__(self) -> None:
-        os.environ[self.NAME] = f"test_{self._number}"
-
-    def __exit__(self, *raised: object) -> None:
-        if self._before is None:
-            os.environ.pop(self.NAME, None)
+    def put_back() -> None:
+        if before is None:
+            os.environ.pop(name, None)
         else:
-            os.environ[self.NAME] = self._before
+            os.environ[name] = before
+
+    return put_back
 
 
 def _flag(env: "Mapping[str, str]", name: str) -> bool:

@@ -107,6 +107,8 @@ class Recorder:
         self._steps: list[tuple[Any, ...]] = []
         """Each with the fields of :class:`StepRow`."""
         self._counted: weakref.ref[Optimizer] | None = None
+        self.began: Callable[[], None] = lambda: None
+        """Called once, before the first backward call."""
         self._step_ended = perf_counter_ns()
         self._samples = 0
         """Rows seen since the last step."""
@@ -120,6 +122,7 @@ class Recorder:
             self._notice("a second thread trains in this process: its steps and losses are not recorded", "")
             return False
         self._thread = thread
+        self.began()
         return True
 
     def open_source(self, loader: Any) -> LoaderRecord:
@@ -220,6 +223,19 @@ class Recorder:
     def log(self, values: Mapping[str, Any], step: int | None) -> None:
         """Record values that the script logs, by default at the step that comes next."""
         self._logged.note(values, self.step if step is None else step, self.epoch)
+        if perf_counter_ns() - self._sent >= SEND_NS:  # nothing else may come by, in a validation
+            self.work_off()
+
+    def overhear(self, values: Mapping[str, Any], step: int) -> None:
+        """Record values that the script logs elsewhere, unless what it measures would show that we look at them."""
+        if intercepted() or profiling():
+            self._notice("logged values are not recorded: a profiler or dispatch mode was on", "")
+        else:
+            self.log(values, step)
+
+    def count_anew(self) -> None:
+        """Training begins with other optimizers: the first that steps is the one whose steps count from now on."""
+        self._counted = None
 
     def rename(self, run: str) -> None:
         """What is recorded from now on belongs to that run."""

@@ -34,9 +34,12 @@ class Gate:
         answer: Callable[[Answer], None],
         announce: Callable[[State, str, str], None],
         *,
-        world_size: int = 1,
+        world_size: Callable[[], int] = lambda: 1,
     ) -> None:
-        """``announce(state, by, reason)`` tells the hub of a change of state; both callables must not block."""
+        """``announce(state, by, reason)`` tells the hub of a change of state; both callables must not block.
+
+        ``world_size()`` says how many ranks train together now: a script may become one of them when it has begun.
+        """
         self.waiting = False
         """A command waits: read by the training thread at every pause point."""
         self.paused = False
@@ -58,7 +61,7 @@ class Gate:
         if self._closed:
             self._answer(_refusal(command, -1, "the script has ended", ""))
             return
-        if command.name == "pause" and self._world_size == 1 and not self.paused:
+        if command.name == "pause" and self._world_size() == 1 and not self.paused:
             self._announce("pausing", command.by, "")
         self._commands.put(command)
         self.waiting = True
@@ -113,10 +116,11 @@ class Gate:
             raise Stop
 
     def _pause(self, command: Command, place: Place) -> Answer:
-        if self._world_size > 1:
+        ranks = self._world_size()
+        if ranks > 1:
             return _refusal(
                 command, place.step,
-                f"this script runs in {self._world_size} ranks, and pausing one alone would kill the job",
+                f"this script runs in {ranks} ranks, and pausing one alone would kill the job",
                 "pausing all ranks at one step is not in this version; use stop, or let it run",
             )  # fmt: skip
         if not self.paused:

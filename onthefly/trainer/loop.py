@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Union
 
 import torch
 
+from onthefly.core.test_label import next_test
 from onthefly.errors import UsageError
-from onthefly.settings import UnderTest
 from onthefly.trainer.data import Order, seed_all, size
 from onthefly.trainer.step import DefaultStep, metrics_of
 
@@ -55,7 +55,7 @@ def train(plan: Plan, own: Mapping[str, Step], session: Union[Session, Unwatched
         if scheduler is not None and plan.scheduler_interval == "epoch":
             plan.step_scheduler(results)
     if plan.tests:
-        with UnderTest(1):
+        with next_test():
             evaluated("test", plan.test_loader, own.get("test", default.evaluate), state, session)
 
 

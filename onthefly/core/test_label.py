@@ -1,0 +1,28 @@
+"""The label of the test that runs, in ``ONTHEFLY_TEST_LABEL``: ``test_1``, ``test_2``, ... through a process.
+
+Whoever runs the script's own test for the user takes the next one, so that ``on_test_end`` can name its files by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+from onthefly.settings import put
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def next_test() -> Generator[str, None, None]:
+    """The environment says which test runs, until the block ends; then it is as it was."""
+    label = f"test_{next(_numbers)}"
+    put_back = put("ONTHEFLY_TEST_LABEL", label)
+    try:
+        yield label
+    finally:
+        put_back()

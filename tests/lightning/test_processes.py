@@ -1,0 +1,123 @@
+"""Lightning in processes of its own: pause, resume and stop from the command line; ranks that it starts itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from tests.conftest import FULL, wait_for
+from tests.lightning import scripts
+from tests.loops import digest
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
+
+EPOCHS, BATCHES = 40, 8
+
+
+def ctl(home: Home, name: str) -> dict[str, Any]:
+    """``onthefly ctl last NAME``."""
+    ended = home.python("-m", "onthefly", "ctl", "last", name, "--json")
+    assert ended.code == 0, ended.err.decode() + ended.out.decode()
+    return json.loads(ended.out)
+
+
+@pytest.mark.timeout(300)
+def test_paused_and_resumed_it_ends_with_the_same_bits(home: Home) -> None:
+    (home.folder / "s.py").write_text(scripts.ENDLESS)
+    plain = home.python("s.py", str(EPOCHS), "plain.pt")
+    assert (plain.code, plain.err) == (0, b"")
+    for way, start, rest in (("launcher", ["-m", "onthefly", "s.py"], []), ("attach", ["s.py"], ["attach"])):
+        process = home.start(sys.executable, *start, str(EPOCHS), f"{way}.pt", *rest, ONTHEFLY_STRICT="1")
+        name = "s.py" if way == "launcher" else "lit"
+        wait_for("its steps", lambda name=name: (now := home.session()) and now["name"] == name and now["step"] > 0)
+        assert ctl(home, "pause")["status"] == "applied"
+        held = home.wait_state("paused")["step"]
+        assert 0 < held < EPOCHS * BATCHES
+        assert ctl(home, "resume")["status"] == "applied"
+        out, err = process.communicate(timeout=90)
+        assert process.returncode == 0, err
+        assert out.splitlines()[-1] == plain.out.splitlines()[-1] == f"batches {EPOCHS * BATCHES}".encode()
+        assert (b"label 0 test_1" in out) == (way == "attach")
+        states = [torch.load(home.folder / f"{one}.pt", weights_only=True) for one in ("plain", way)]
+        assert digest(states[0]) == digest(states[1])
+        info = home.wait_state("ended")
+        assert info["backwards"] == info["step"] == EPOCHS * BATCHES
+        assert info["samples"] == EPOCHS * BATCHES * 8
+        assert {"train_loss", "val_loss"} <= set(info["metrics"])
+        assert (info["name"], info["run"]) == (name, "baseline" if way == "launcher" else "lit")
+        assert [notice["text"] for notice in info["notices"]] == []
+
+
+def test_stopped_it_ends_as_lightning_ends(home: Home) -> None:
+    """Hooks for an exception run, no test does, and the exit code is 0."""
+    told = scripts.ENDLESS.replace("how.fit(", "module.on_exception = print\nhow.fit(")
+    (home.folder / "s.py").write_text(told)
+    process = home.start(sys.executable, "s.py", "100000", "ours.pt", "attach")
+    home.wait_step(1)
+    assert ctl(home, "stop")["status"] == "applied"
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, b"label" in out) == (0, False), err
+    assert not (home.folder / "ours.pt").exists()
+    assert home.wait_state("stopped")["by"]
+
+
+STRATEGIES = ["ddp", pytest.param("ddp_spawn", marks=FULL), pytest.param("ddp_fork", marks=FULL)]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_ranks_that_lightning_starts_are_one_session(home: Home, strategy: str) -> None:
+    (home.folder / "s.py").write_text(scripts.RANKS)
+    plain = home.python("s.py", strategy)
+    sums = sorted(re.findall(rb"sum \d (\S+)", plain.out))
+    assert sums
+    for way, start in (("launcher", ["-m", "onthefly", "s.py", strategy]), ("attach", ["s.py", strategy, "attach"])):
+        ours = home.python(*start, ONTHEFLY_STRICT="1")
+        assert (plain.code, ours.code) == (0, 0), ours.err.decode()
+        assert ours.err.count(b"onthefly: session") == 1
+        assert sorted(re.findall(rb"sum \d (\S+)", ours.out)) == sums
+        labels = sorted(re.findall(rb"label (\d) (\w+)", ours.out))
+        assert labels == ([] if way == "launcher" else [(b"0", b"test_1"), (b"1", b"test_1")])
+        home.wait_state("ended")
+        info = wait_for("all of it", lambda: (now := home.session()) and now["backwards"] == 16 and now)
+        assert len(home.get("sessions")["sessions"]) == (1 if way == "launcher" else 2)
+        check(home, info, "rank 0" if way == "attach" or strategy != "ddp" else "")
+
+
+def check(home: Home, info: dict[str, Any], first: str) -> None:
+    """Both ranks are there under their names, with all that they trained on and logged."""
+    training = sorted((rank["rank"], rank["name"]) for rank in info["ranks"] if rank["trains"])
+    assert training == [(0, first), (1, "rank 1")]
+    assert info["world_size"] == 2
+    assert info["samples"] == 2 * 64
+    rows = home.get("sessions/last/samples?format=json")
+    for epoch in range(2):
+        assert sorted(row["sample"] for row in rows if row["epoch"] == epoch) == list(range(64))
+    assert {row["certificate"] for row in rows} == {"exact"}
+    names = {(row["rank"], row["name"]) for row in home.get("sessions/last/metrics")}
+    assert {(0, "train_loss"), (1, "train_loss"), (0, "val_loss")} <= names
+
+
+def test_one_of_two_ranks_is_not_paused_alone(home: Home) -> None:
+    """Not even before the hub has heard of the second: the first knows from torch that there are two."""
+    (home.folder / "s.py").write_text(scripts.TRAIN + """
+from onthefly.protocol import Command
+import onthefly.sessions
+def pause(batch, batch_idx):
+    gate = onthefly.sessions.current()._gate
+    if how.global_rank == 0 and batch_idx == 3:
+        gate._answer = lambda answer: print(answer.status, answer.reason, flush=True)
+        gate.submit(Command(n=0, id="a", name="pause", args={}, by="test"))
+module, how = Module(), trainer(strategy="ddp", devices=2)
+module.on_train_batch_start = pause
+how.fit(module, loader(), loader())
+""")  # fmt: skip
+    ours = home.watched("s.py")
+    assert ours.code == 0, ours.err.decode()
+    assert b"refused this script runs in 2 ranks" in ours.out
