@@ -1,0 +1,1 @@
+"""One model, trained in every way that there is to be watched."""
