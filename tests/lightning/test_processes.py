@@ -78,7 +78,7 @@ def test_ranks_that_lightning_starts_are_one_session(home: Home, strategy: str) 
     sums = sorted(re.findall(rb"sum \d (\S+)", plain.out))
     assert sums
     for way, start in (("launcher", ["-m", "onthefly", "s.py", strategy]), ("attach", ["s.py", strategy, "attach"])):
-        ours = home.python(*start, ONTHEFLY_STRICT="1")
+        ours = home.python(*start, ONTHEFLY_STRICT="1", timeout=200)
         assert (plain.code, ours.code) == (0, 0), ours.err.decode()
         assert ours.err.count(b"onthefly: session") == 1
         assert sorted(re.findall(rb"sum \d (\S+)", ours.out)) == sums
@@ -92,7 +92,8 @@ def test_ranks_that_lightning_starts_are_one_session(home: Home, strategy: str) 
 
 def check(home: Home, info: dict[str, Any], first: str) -> None:
     """Both ranks are there under their names, with all that they trained on and logged."""
-    training = sorted((rank["rank"], rank["name"]) for rank in info["ranks"] if rank["trains"])
+    # A set: where Lightning spawns or forks ranks, it does so anew for the test.
+    training = sorted({(rank["rank"], rank["name"]) for rank in info["ranks"] if rank["trains"]})
     assert training == [(0, first), (1, "rank 1")]
     assert info["world_size"] == 2
     assert info["samples"] == 2 * 64
