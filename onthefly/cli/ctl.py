@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import Any
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.errors import ExitCode
 from onthefly.settings import Settings
 

@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple
 
 from onthefly.cli import trial
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.cli.dashboard import has_browser
 from onthefly.errors import ExitCode, NoSuchSession, OnTheFlyError
 from onthefly.link.discovery import living_hub, runtime_folder

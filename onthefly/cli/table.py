@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.errors import UsageError
 from onthefly.settings import Settings
 

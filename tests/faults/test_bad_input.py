@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.errors import HubUnavailable
 from onthefly.settings import Settings
 from tests.conftest import DIGITS, children, running, wait_for

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.errors import StoreUnavailable
 from onthefly.hub import schema
 from onthefly.link.discovery import read_hub, runtime_folder
