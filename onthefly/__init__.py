@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 _HOME = {
     "OnTheFlyError": "errors",
     "Stop": "errors",
+    "load_ipython_extension": "notebook",
     "session": "sessions",
+    "unload_ipython_extension": "notebook",
 }
+"""Each name's module. The two that IPython calls are no API: ``%load_ext onthefly`` is."""
 
 __all__ = ["OnTheFlyError", "Stop", "__version__", "session"]
 

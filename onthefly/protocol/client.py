@@ -343,7 +343,7 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, Pass, Runs, Series, Sessions, ClientMessage,
-    HubEvent, ColumnsHeader,
+    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, Pass, Runs, Series, Sessions,
+    ClientMessage, HubEvent, ColumnsHeader,
 )  # fmt: skip
 """What the dashboard's types are generated from."""
