@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from onthefly.errors import Guard, OnTheFlyError, Stop
 from onthefly.link.client import Client
+from onthefly.link.discovery import find_hub
 from onthefly.patching.imports import when_imported
 from onthefly.patching.slots import Slot
 from onthefly.settings import Settings
@@ -61,12 +62,17 @@ class Notebook:
         """Watch from now on; in a moment the dashboard is there to be looked at."""
         self._shell.register_magic_function(self.show, "line", "onthefly")
         self._undo.append(self._forget_magic)
+        failure: OnTheFlyError | None = None
         if not self._disabled:
             self._shell.events.register("post_run_cell", self._cell_ran)
             self._undo.append(lambda: self._shell.events.unregister("post_run_cell", self._cell_ran))
             self._guard.around(self._take_stops)()
+            try:
+                find_hub(Settings(), start=True)  # before the session looks for one: they would start two
+            except OnTheFlyError as error:
+                failure = error
             self._undo.append(when_imported("torch", self._guard.around(self._open)))
-        self.show()
+        self._display(self._dashboard(failure))
 
     def end(self) -> None:
         """Watch no more."""
@@ -81,25 +87,32 @@ class Notebook:
 
     def show(self, line: str = "") -> None:
         """``%onthefly``: show the dashboard of what this notebook trains."""
-        from IPython.core.error import UsageError
-        from IPython.display import display
-
         if line.strip():
+            from IPython.core.error import UsageError
+
             raise UsageError("%onthefly takes no arguments; pause, resume and stop are in the dashboard: "
                              "while a cell runs, no other one can")  # fmt: skip
-        display(Words("onthefly: switched off (ONTHEFLY_DISABLE)") if self._disabled else self._dashboard())
+        self._display(self._dashboard())
 
-    def _dashboard(self) -> Words:
-        session = _session_id()
-        what = f"session {session}" if session else "watching; a session opens when torch is imported"
+    def _dashboard(self, failure: OnTheFlyError | None = None) -> Words:
+        if self._disabled:
+            return Words("onthefly: switched off (ONTHEFLY_DISABLE)")
+        session, torch = _session_id(), "torch" in sys.modules
+        what = f"session {session}" if session else f"a session opens with {'the next training' if torch else 'torch'}"
         try:
+            if failure is not None:
+                raise failure
             with Client(Settings(), start=True) as client:
                 port, address = client.hub.port, client.frame(os.getpid())
         except OnTheFlyError as error:
-            return Words(f"onthefly: {what} - no dashboard: {error}")
-        return Dashboard(
-            f"onthefly: {what} - dashboard: http://127.0.0.1:{port} (onthefly dashboard)", address, port, what
-        )
+            waits = f"; records wait in {Settings().data_dir}" if session else ""
+            return Words(f"onthefly: {what} - no dashboard: {error}{waits}")
+        return Dashboard(f"onthefly: {what} - dashboard: http://127.0.0.1:{port} (onthefly dashboard)", address, port)
+
+    def _display(self, words: Words) -> None:
+        from IPython.display import display
+
+        display(words)
 
     def _open(self) -> None:
         """Torch is there."""
@@ -136,10 +149,8 @@ class Notebook:
         def showtraceback(*args: Any, **kwargs: Any) -> Any:
             if not (slot.enabled and _is_stop()):
                 return original(*args, **kwargs)
-            from IPython.display import display
-
             self._shell._last_traceback = []  # what a kernel answers with; it would be that of an earlier cell
-            display(
+            self._display(
                 Words(
                     f"onthefly: session {_session_id()} was stopped in the dashboard; the next training opens another"
                 )
@@ -168,12 +179,11 @@ class Words:
 class Dashboard(Words):
     """The dashboard in a frame, and below it what to do where the frame stays empty."""
 
-    def __init__(self, text: str, address: str, port: int, what: str) -> None:
+    def __init__(self, text: str, address: str, port: int) -> None:
         """``address`` holds a pass, and so opens the page once."""
         super().__init__(text)
         self._address = address
         self._port = port
-        self._what = what
 
     def _repr_html_(self) -> str:
         tunnel = f"ssh -L {self._port}:127.0.0.1:{self._port} {platform.node()}"
@@ -181,9 +191,9 @@ class Dashboard(Words):
             f'<iframe src="{html.escape(self._address)}" title="OnTheFly dashboard" width="100%" height="{HEIGHT}" '
             'style="border:1px solid rgba(128,128,128,.35);border-radius:8px;box-sizing:border-box"></iframe>'
             '<p style="margin:2px 0 4px;font-size:12px;opacity:.75">'
-            f"{html.escape(self._what[:1].upper() + self._what[1:])}. Again: <code>%onthefly</code>. "
-            "In a tab: <code>onthefly dashboard</code>. An empty frame: Jupyter runs on another machine; forward this "
-            f"port too, <code>{html.escape(tunnel)}</code>, and run <code>%onthefly</code>.</p>"
+            "<code>%onthefly</code> shows this again, <code>onthefly dashboard</code> in a tab of its own. If Jupyter "
+            f"runs on another machine and the frame stays empty, forward the dashboard's port as well "
+            f"(<code>{html.escape(tunnel)}</code>), then run <code>%onthefly</code>.</p>"
         )
 
 
