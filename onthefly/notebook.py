@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 
 HEIGHT = 600
 
+THEMES = (
+    "<style>"
+    'body[data-jp-theme-light="true"] .onthefly, .vscode-light .onthefly { color-scheme: light } '
+    'body[data-jp-theme-light="false"] .onthefly, .vscode-dark .onthefly { color-scheme: dark }'
+    "</style>"
+)
+"""The page in the frame goes by the frame's scheme, which would be the system's, whatever the notebook's theme is."""
+
 _notebook: Notebook | None = None
 
 
@@ -188,7 +196,7 @@ class Dashboard(Words):
     def _repr_html_(self) -> str:
         tunnel = f"ssh -L {self._port}:127.0.0.1:{self._port} {platform.node()}"
         return (
-            f'<iframe src="{html.escape(self._address)}" title="OnTheFly dashboard" width="100%" height="{HEIGHT}" '
+            f'{THEMES}<iframe class="onthefly" src="{html.escape(self._address)}" title="OnTheFly dashboard" width="100%" height="{HEIGHT}" '
             'style="border:1px solid rgba(128,128,128,.35);border-radius:8px;box-sizing:border-box"></iframe>'
             '<p style="margin:2px 0 4px;font-size:12px;opacity:.75">'
             "<code>%onthefly</code> shows this again, <code>onthefly dashboard</code> in a tab of its own. If Jupyter "

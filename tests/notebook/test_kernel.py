@@ -38,7 +38,7 @@ def test_from_loading_to_shutdown(home: Home) -> None:
         assert shown.ok
         assert [output["kind"] for output in shown.outputs] == ["display_data"]
         assert "a session opens with torch - dashboard: http://127.0.0.1:" in shown.text
-        assert re.search(r'<iframe src="http://127\.0\.0\.1:\d+/\?pass=[\w-]{43}" ', shown.html)
+        assert re.search(r'<iframe class="onthefly" src="http://127\.0\.0\.1:\d+/\?pass=[\w-]{43}" ', shown.html)
         assert "ssh -L" in shown.html
         assert kernel.value("'torch' in __import__('sys').modules") == "False"
         kernel.run(TRAINS)
