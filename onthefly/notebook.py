@@ -196,12 +196,13 @@ class Dashboard(Words):
     def _repr_html_(self) -> str:
         tunnel = f"ssh -L {self._port}:127.0.0.1:{self._port} {platform.node()}"
         return (
-            f'{THEMES}<iframe class="onthefly" src="{html.escape(self._address)}" title="OnTheFly dashboard" width="100%" height="{HEIGHT}" '
+            f'{THEMES}<iframe class="onthefly" src="{html.escape(self._address)}" title="OnTheFly dashboard" '
+            f'width="100%" height="{HEIGHT}" '
             'style="border:1px solid rgba(128,128,128,.35);border-radius:8px;box-sizing:border-box"></iframe>'
             '<p style="margin:2px 0 4px;font-size:12px;opacity:.75">'
             "<code>%onthefly</code> shows this again, <code>onthefly dashboard</code> in a tab of its own. If Jupyter "
-            f"runs on another machine and the frame stays empty, forward the dashboard's port as well "
-            f"(<code>{html.escape(tunnel)}</code>), then run <code>%onthefly</code>.</p>"
+            "runs on another machine and the frame stays empty, forward the dashboard's port as well "
+            f'(<code style="white-space:nowrap">{html.escape(tunnel)}</code>), then run <code>%onthefly</code>.</p>'
         )
 
 

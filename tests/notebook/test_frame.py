@@ -1,4 +1,4 @@
-"""What a notebook shows, in a real Chromium: saved output in a page of another origin, with a pass that is used once."""
+"""What a notebook shows, in a real Chromium: saved output in a page of another origin, with a pass."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ pytestmark = [
     pytest.mark.skipif(not (REPOSITORY / "extension" / "node_modules").exists(), reason="npm ci has not run"),
 ]
 
-PAGE = """<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
-<title>a notebook</title><body style="font-family: system-ui; width: 900px">{}</body>"""
+PAGE = """<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,"><title>a notebook</title><body style="font-family: system-ui; width: 900px">{}</body>"""
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -62,8 +62,8 @@ def test_the_frame_of_a_notebook(home: Home, tmp_path: Path) -> None:
         command = (shutil.which("node") or "node") if node.from_path() else node.from_wheel()[0][0]
         with subprocess.Popen(
             [command, "e2e/notebook.mjs", address, f"http://127.0.0.1:{hub['port']}", str(REPOSITORY / "screenshots")],
-            cwd=REPOSITORY / "extension" / "dashboard", env={**home.environment, "CHROMIUM": chromium.find()}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=REPOSITORY / "extension" / "dashboard", env={**home.environment, "CHROMIUM": chromium.find()},
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ) as browser:  # fmt: skip
             assert browser.stdin is not None
             assert browser.stdout is not None
