@@ -158,11 +158,9 @@ class Notebook:
             if not (slot.enabled and _is_stop()):
                 return original(*args, **kwargs)
             self._shell._last_traceback = []  # what a kernel answers with; it would be that of an earlier cell
-            self._display(
-                Words(
-                    f"onthefly: session {_session_id()} was stopped in the dashboard; the next training opens another"
-                )
-            )
+            stopped = _is_stopped()  # and not by a ``raise onthefly.Stop`` of the cell's own
+            what = f"session {_session_id()}" if stopped else "the cell"
+            self._display(Words(f"onthefly: {what} was stopped" + "; the next training opens another" * stopped))
             return None
 
         return showtraceback
@@ -212,6 +210,14 @@ def _session_id() -> str:
     from onthefly import sessions
 
     return sessions.current().id
+
+
+def _is_stopped() -> bool:
+    if "onthefly.sessions" not in sys.modules:
+        return False
+    from onthefly import sessions
+
+    return sessions.current().stopped
 
 
 def _is_stop() -> bool:
