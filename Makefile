@@ -42,7 +42,8 @@ check-dashboard: $(VENV)/.dev
 
 pytest: $(VENV)/.dev
 	$(PY) scripts/chromium.py
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -m alone
+	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile
 
 # Every suite with its full counts; writes docs/reliability.md.
 faults: $(VENV)/.dev

@@ -6,17 +6,19 @@ TYPE_CHECKING = False  # the import of typing loads 20 modules
 if TYPE_CHECKING:
     from onthefly.errors import OnTheFlyError, Stop
     from onthefly.sessions import session
+    from onthefly.trainer import Trainer
 
 _HOME = {
     "OnTheFlyError": "errors",
     "Stop": "errors",
+    "Trainer": "trainer",
     "load_ipython_extension": "notebook",
     "session": "sessions",
     "unload_ipython_extension": "notebook",
 }
 """Each name's module. The two that IPython calls are no API: ``%load_ext onthefly`` is."""
 
-__all__ = ["OnTheFlyError", "Stop", "__version__", "session"]
+__all__ = ["OnTheFlyError", "Stop", "Trainer", "__version__", "session"]
 
 
 def __getattr__(name: str) -> object:

@@ -55,6 +55,9 @@ class Unwatched:
     def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
         """Record nothing."""
 
+    def notice(self, text: str, remedy: str) -> None:
+        """Tell nobody."""
+
     def flush(self) -> None:
         """Send nothing."""
 

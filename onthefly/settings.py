@@ -88,6 +88,25 @@ def claim_rank() -> bool:
     return True
 
 
+class UnderTest:
+    """``ONTHEFLY_TEST_LABEL`` is ``test_<number>`` in its ``with`` block: for scripts that write files when tested."""
+
+    NAME = "ONTHEFLY_TEST_LABEL"
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._before = os.environ.get(self.NAME)
+
+    def __enter__(self) -> None:
+        os.environ[self.NAME] = f"test_{self._number}"
+
+    def __exit__(self, *raised: object) -> None:
+        if self._before is None:
+            os.environ.pop(self.NAME, None)
+        else:
+            os.environ[self.NAME] = self._before
+
+
 def _flag(env: "Mapping[str, str]", name: str) -> bool:
     return env.get(name, "").strip().lower() not in ("", "0", "false", "no", "off")
 

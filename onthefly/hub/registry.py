@@ -46,6 +46,7 @@ ANSWER_SECONDS = 2.0
 REMEMBERED_ANSWERS = 1000
 MAX_WAITING_COMMANDS = 500
 NEWEST_STEPS = 100
+MAX_NAME = 500
 
 _REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its connection was lost"}
 """Of states that no process says of itself."""
@@ -152,7 +153,7 @@ class LiveSession:
 
     def described(self, message: Described) -> None:
         """The script says what it is to be called."""
-        self.info.name, self.info.project = message.name, message.project
+        self.info.name, self.info.project = message.name[:MAX_NAME], message.project[:MAX_NAME]
         if RUN_PATTERN.fullmatch(message.run):
             self.info.run = message.run
         self._changed(self)

@@ -18,6 +18,7 @@ from tests.bench import faults
 from tests.conftest import REPOSITORY, Home
 
 STEPS = str(Path(__file__).with_name("steps.py"))
+TRAINER = str(Path(__file__).with_name("trainer.py"))
 IMPORT = "import time; t = time.perf_counter(); import torch; print(time.perf_counter() - t)"
 MEMORY = "import torch, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
@@ -41,18 +42,18 @@ def watch(hub: dict[str, Any], stop: threading.Event) -> None:
     asyncio.run(follow())
 
 
-def pairs_in_one_process(home: Home, size: str, count: int) -> None:
-    """Epochs with the hooks out and in, in turn: ratio of minima, median of ratios."""
+def pairs_in_one_process(home: Home, what: str, count: int, *command: str) -> None:
+    """Epochs of two kinds in turn: ratio of minima, median of ratios."""
     # glibc gives large blocks back and fetches them again, or not, by chance: up to 2 ms of page faults a step.
     steady = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
     options = {"ONTHEFLY_STRICT": "0", "PYTHONPATH": str(REPOSITORY), **steady}
-    ended = home.watched(STEPS, size, str(count), timeout=500, **options)
+    ended = home.watched(*command, str(count), timeout=500, **options)
     found: list[tuple[float, float]] = json.loads(ended.out)
     plain, armed = min(pair[0] for pair in found), min(pair[1] for pair in found)
     median = statistics.median(b / a for a, b in found)
     extra = statistics.median((b - a) * 1e6 for a, b in found)
     print(
-        f"{size:6} step {plain * 1e3:7.3f} ms   "
+        f"{what:6} step {plain * 1e3:7.3f} ms   "
         f"ratio of minima {armed / plain:.3f} (+{(armed - plain) * 1e6:.0f} us)   "
         f"median of {count} pairs {median:.3f} (+{extra:.0f} us)"
     )
@@ -106,8 +107,9 @@ def main() -> None:
             home.watched("-c", "import torch")
             client = threading.Thread(target=watch, args=(home.hub(), stop))
             client.start()
-            pairs_in_one_process(home, "small", 150)
-            pairs_in_one_process(home, "large", 40)
+            pairs_in_one_process(home, "small", 150, STEPS, "small")
+            pairs_in_one_process(home, "large", 40, STEPS, "large")
+            pairs_in_one_process(home, "Trainer beside the loop by hand,", 40, TRAINER)
             stop.set()
             client.join()
             faults.report(home)

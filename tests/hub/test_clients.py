@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Home
 
+pytestmark = pytest.mark.alone
+
 FULL = "ONTHEFLY_FULL" in os.environ
 METRICS = ("lr", "step_ms", "grad_norm")
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from onthefly.protocol import HubFile
 
+pytestmark = pytest.mark.alone
+
 STRANGER = """
 import http.client, json, os, sys
 paths, port, agent_port, routes = json.loads(sys.argv[1])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.alone
+
 T = TypeVar("T")
 FULL = bool(os.environ.get("ONTHEFLY_FULL"))
 STEPS = 1_000_000

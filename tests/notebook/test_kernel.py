@@ -21,6 +21,15 @@ TRACES = (
 )
 """What of ours stands in a kernel."""
 
+TRAINER = """
+model = torch.nn.Linear(3, 2)
+trainer = onthefly.Trainer(run_name="with a Trainer", max_epochs=2)
+trainer.fit(
+    model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), loss_fn=F.cross_entropy,
+    train_loader=DataLoader(TensorDataset(torch.randn(64, 3), torch.randint(0, 2, (64,))), 8),
+)
+"""
+
 
 def keeps_the_token(home: Home, kernel: Kernel) -> bool:
     """Whether the token is in no output and in no file but the hub's own."""
@@ -128,13 +137,16 @@ def test_a_block_in_a_cell_is_a_session_of_its_own(home: Home) -> None:
         kernel.run("with onthefly.session(name='fails'):\n    train(1)\n    1 / 0")
         kernel.run("train(4)")
         wait_for("the last", lambda: home.get("sessions/last")["backwards"] == 32)
+        for _ in range(2):  # a cell that is run again
+            assert kernel.run(TRAINER).ok
+        wait_for("the last", lambda: home.get("sessions/last")["backwards"] == 16)
         found = [
             (one["name"], one["project"], one["backwards"], one["state"]) for one in home.get("sessions")["sessions"]
         ]
     assert found[::-1] == [
         ("plain", "demo", 8, "ended"), ("the empty one", "demo", 16, "ended"), ("my notes.ipynb", "", 8, "ended"),
         ("of its own", "demo", 24, "ended"), ("my notes.ipynb", "", 0, "crashed"), ("fails", "", 8, "crashed"),
-        ("my notes.ipynb", "", 32, "running"),
+        ("with a Trainer", "", 48, "ended"), ("with a Trainer", "", 16, "running"),
     ]  # fmt: skip
 
 
