@@ -14,8 +14,11 @@ _HOME = {
     "Stop": "errors",
     "Trainer": "trainer",
     "attach_lightning": "lightning",
+    "load_ipython_extension": "notebook",
     "session": "sessions",
+    "unload_ipython_extension": "notebook",
 }
+"""Each name's module. The two that IPython calls are no API: ``%load_ext onthefly`` is."""
 
 __all__ = ["OnTheFlyError", "Stop", "Trainer", "__version__", "attach_lightning", "session"]
 

@@ -18,8 +18,9 @@ import torch
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
 from onthefly.core.gate import Gate, Place
+from onthefly.core.kernel import cancelled, in_background_task, notebook
 from onthefly.core.meter import Meter
-from onthefly.errors import Guard, HubUnavailable, report
+from onthefly.errors import Guard, HubUnavailable, Stop, report
 from onthefly.instruments.backward import BackwardInstrument
 from onthefly.instruments.data import DataInstrument
 from onthefly.instruments.functions import FunctionInstrument
@@ -86,7 +87,7 @@ class Session:
         self.settings = settings
         """Of this process, as they were when it opened."""
         self._role = role
-        self._name, self._project = _base(), ""
+        self._name, self._project = _base(settings), ""
         """What it is called unless the settings say so."""
         self._pid = os.getpid()
         self.ended: Callable[[], None] = lambda: None
@@ -150,6 +151,11 @@ class Session:
         """Somebody has stopped the script here."""
         return self._gate.stopped_by is not None
 
+    @property
+    def recorded(self) -> bool:
+        """Something was recorded in it."""
+        return self._running
+
     def __enter__(self) -> Session:
         return self
 
@@ -188,9 +194,17 @@ class Session:
         self._link.send(Described(name=given.name or self._name, project=given.project or self._project, run=self.run))
 
     def flush(self) -> None:
-        """Send what waits, at a moment when training rests: the end of a fit, of a cell."""
-        if not self._closed:
+        """Send what waits, at a moment when training rests: the end of a fit, of a cell.
+
+        The next training may be of something else: then the optimizer that steps first is the one whose steps count.
+        """
+        if self._closed:
+            return
+        if self._recorder.is_busy_elsewhere():
+            self._gate.waiting = True  # the thread that trains comes by after its next step, and sends it
+        else:
             self._flush()
+            self._recorder.rest()
 
     def notice(self, text: str, remedy: str) -> None:
         """Tell the user something in the dashboard, once."""
@@ -259,7 +273,12 @@ class Session:
     def _hold(self) -> None:
         """After an optimizer's step, where parameters are consistent: send what there is, then do what was asked."""
         self._flush()
-        self._serve(self._place())
+        try:
+            self._serve(self._place())
+        except Stop:
+            if in_background_task():
+                raise cancelled() from None
+            raise
         self._recorder.held()
 
     def _send_all(self) -> None:
@@ -333,8 +352,8 @@ def _hello(settings: Settings, role: Role, run: str) -> Hello:
         node=platform.node(),
         argv=list(sys.argv) if hasattr(sys, "argv") else [],
         cwd=os.getcwd(),
-        script=_script(),
-        name=settings.name or _base(),
+        script=_script(settings),
+        name=settings.name or _base(settings),
         project=settings.project,
         run=run,
         world_size=role.world_size,
@@ -343,13 +362,16 @@ def _hello(settings: Settings, role: Role, run: str) -> Hello:
     )
 
 
-def _base() -> str:
+def _base(settings: Settings) -> str:
     """What the session is called if nobody named it: as the script."""
-    return os.path.basename(_script())
+    return os.path.basename(_script(settings))
 
 
-def _script() -> str:
-    """What the user would call the script: its path, ``-m package.module`` or ``-c``."""
+def _script(settings: Settings) -> str:
+    """What the user would call the script: its path, that of the notebook, ``-m package.module`` or ``-c``."""
+    found = notebook(settings)
+    if found:
+        return found
     original: list[str] = getattr(sys, "orig_argv", [])
     for place, word in enumerate(original[:-1]):
         if word == "-m":

@@ -7,7 +7,6 @@ when the script asks for it (:func:`session`, ``Trainer``, ``attach_lightning``)
 from __future__ import annotations
 
 import atexit
-import builtins
 import hashlib
 import os
 import secrets
@@ -15,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Union
 
 from onthefly.agent import RUN, Role, Session, run_name
+from onthefly.core.kernel import is_interactive
 from onthefly.errors import Guard, UsageError
 from onthefly.instruments.first_use import FirstUse
 from onthefly.protocol import SESSION_ALPHABET
@@ -31,6 +31,12 @@ _prepared = 0
 
 _started = 0
 """Sessions of this process so far."""
+
+_whole: Session | None = None
+"""The session of the process as a whole, in a notebook: it makes way for one that is asked for."""
+
+_awaited: FirstUse | None = None
+"""Opens the next session of the process as a whole when something trains."""
 
 
 class Unwatched:
@@ -63,7 +69,8 @@ def session(project: str = "", name: str = "", *, quiet: bool = False, port: int
     """Watch this process from now on: ``with onthefly.session(project="demo", name="baseline") as session: ...``.
 
     The hooks are those of ``python -m onthefly``. The session ends with the ``with`` block, with ``close()``, or with
-    the process. Under ``python -m onthefly`` it is the one that is open already, and ends with the script.
+    the process. Under ``python -m onthefly`` it is the one that is open already, and ends with the script. In a
+    notebook that is watched (``%load_ext onthefly``), it takes the place of the notebook's own one until it ends.
 
     Args:
         project: what the session is filed under; ``--project`` wins.
@@ -74,7 +81,7 @@ def session(project: str = "", name: str = "", *, quiet: bool = False, port: int
     Raises:
         UsageError: this process has opened a session already, and not closed it.
     """
-    if is_own():
+    if not _makes_way() and is_own():
         raise UsageError(f"this process is watched already, in session {current().id}",
                          "close that one first: it ends with its with block, or with close()")  # fmt: skip
     return watch(project=project, name=name, quiet=quiet, port=port)
@@ -109,7 +116,53 @@ def current() -> Union[Session, Unwatched]:
 
 def is_own() -> bool:
     """Whether a session is open that this process has asked for itself."""
-    return _session is not None and not _session.closed and not Settings().target_pid
+    return not current().closed and _session is not _whole and not Settings().target_pid
+
+
+def watch_process() -> Union[Session, Unwatched]:
+    """Watch this process as a whole, quietly, in a session that makes way for one that is asked for."""
+    global _whole
+    if current().closed and isinstance(watch(quiet=True), Session):
+        _whole = _session
+    return current()
+
+
+def await_training() -> None:
+    """Open the next session of the process as a whole as soon as something trains in it."""
+    global _awaited
+    settings = Settings()
+    if _awaited is None and current().closed and not settings.disabled:
+        _awaited = FirstUse(watch_process, Guard("watching the next training", strict=settings.strict))
+
+
+def await_nothing() -> None:
+    """Take :func:`await_training` back."""
+    global _awaited
+    if _awaited is not None:
+        _awaited.disarm()
+    _awaited = None
+
+
+def leave_process() -> None:
+    """End :func:`watch_process`: what trains from now on is not watched, unless that is asked for."""
+    await_nothing()
+    if _whole is not None:
+        _whole.close()
+
+
+def _makes_way() -> bool:
+    """Whether the open session is one that makes way: it ends, or, while it is empty, is the one asked for now.
+
+    Under the launcher a block only names the script's session. In a notebook, where one block after the other is
+    tried, each is to be found in the list under its own name, with steps that begin at 0 and an end of its own.
+    """
+    global _whole
+    whole, _whole = _whole, None
+    if whole is None or whole is not _session or whole.closed:
+        return False
+    if whole.recorded:
+        whole.close()
+    return True
 
 
 def open_session(settings: Settings) -> None:
@@ -143,6 +196,7 @@ def _open_own(settings: Settings, expected: Role | None = None) -> None:
 def _start(settings: Settings, role: Role, run: str = RUN) -> None:
     global _session, _prepared, _started
     _started += 1
+    await_nothing()
     _session = Session(settings, role, run)
     if _prepared != os.getpid():
         if not _prepared:
@@ -156,8 +210,7 @@ def _leave() -> None:
     """The process ends."""
     if _session is not None:
         # An interactive interpreter goes on after an error, and that is not how it ended.
-        interactive = hasattr(sys, "ps1") or getattr(builtins, "__IPYTHON__", False)
-        _session.leave(None if interactive else getattr(sys, "last_value", None))
+        _session.leave(None if is_interactive() else getattr(sys, "last_value", None))
 
 
 def _forked() -> None:

@@ -57,6 +57,11 @@ class Settings:
         """``WORLD_SIZE`` as torchrun sets it."""
 
     @property
+    def notebook(self) -> str:
+        """``JPY_SESSION_NAME``: the path of a notebook, as Jupyter tells its kernel (and all children of that)."""
+        return self._env.get("JPY_SESSION_NAME", "")
+
+    @property
     def job(self) -> str:
         """Where the ranks of a job meet (``MASTER_ADDR``, ``MASTER_PORT``): the same in all of them."""
         return f"{self._env.get('MASTER_ADDR', '')}:{self._env.get('MASTER_PORT', '')}"

@@ -29,6 +29,7 @@ SUITES = (
     "tests/purity",
     "tests/ranks",
     "tests/e2e",
+    "tests/notebook",
     "tests/test_launch.py",
 )
 """Those of the rows below; the others have one size, and ``make test`` runs them."""
@@ -49,10 +50,13 @@ ROWS = [
     Row(3, "a foreign name points at this machine (rebinding)", "421", ("hub/test_doors",)),
     Row(4, "no token, a wrong one, one of an earlier hub", "401 on every route but the empty page",
         ("hub/test_doors",)),
-    Row(5, "the token leaks", "it is in no argv, environment, log or record", ("faults/test_bad_input",)),
+    Row(5, "the token leaks", "it is in no argv, environment, log, record or notebook",
+        ("faults/test_bad_input", "notebook/", "hub/test_passes")),
     Row(6, "another user of the machine; a wider address", "refused without `--i-know`; folders are closed",
         ("hub/test_hosts",)),
     Row(8, "markup in names, logs, reasons", "shown as text, no request leaves", ("e2e/test_hostile_texts",)),
+    Row(8, "a page of another site frames ours", "the page stands in no frame, but once in that of a notebook",
+        ("hub/test_passes", "notebook/test_frame")),
     Row(9, "paths in ids, names and routes", "nothing outside the data folder is read or changed",
         ("hub/test_paths",)),
     Row(14, "the port is taken or squatted; workers outlive a killed script",

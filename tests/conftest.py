@@ -203,6 +203,6 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Quick tests first: a broken tree shows at once."""
-    slow = ("e2e", "purity", "faults", "fidelity")
+    slow = ("e2e", "notebook", "purity", "faults", "fidelity")
     items_list = items if isinstance(items, list) else list(items)
     items_list.sort(key=lambda item: any(part in item.nodeid for part in slow))

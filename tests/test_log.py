@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from onthefly.capture.log import MAX_GATHERED, MAX_WRITE, Log
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.settings import Settings
 from tests.conftest import wait_for
 

@@ -38,6 +38,7 @@ from onthefly.capture.quiet import (
 from onthefly.capture.reading import NONE, READERS, Reader, Unreadable
 from onthefly.capture.steps import metrics, rates
 from onthefly.capture.tail import Found, follow, reason_of, unscaled
+from onthefly.core.threads import runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,16 +115,24 @@ class Recorder:
         """Rows seen since the last step."""
 
     def is_training_thread(self) -> bool:
-        """Whether this is the thread whose calls are recorded: the first that made one."""
+        """Whether this is the thread whose calls are recorded: the first that made one, while it runs."""
         thread = get_ident()
         if thread == self._thread:
             return True
-        if self._thread:
+        if self._thread and runs(self._thread):
             self._notice("a second thread trains in this process: its steps and losses are not recorded", "")
             return False
         self._thread = thread
         self.began()
         return True
+
+    def is_busy_elsewhere(self) -> bool:
+        """Whether another thread trains, which these records belong to."""
+        return self._thread not in (0, get_ident()) and runs(self._thread)
+
+    def rest(self) -> None:
+        """No training is under way: whichever optimizer steps first is the one that counts."""
+        self._counted = None
 
     def open_source(self, loader: Any) -> LoaderRecord:
         """Where an iterator of this loader delivers to."""

@@ -10,8 +10,8 @@ import time
 import uuid
 from typing import Any
 
-from onthefly.cli.client import Client
 from onthefly.errors import ExitCode
+from onthefly.link.client import Client
 from onthefly.settings import Settings
 
 POLL_SECONDS = 0.1

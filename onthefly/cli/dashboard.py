@@ -15,7 +15,7 @@ import sys
 import webbrowser
 from typing import TYPE_CHECKING
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.link.discovery import runtime_folder
 from onthefly.settings import Settings
 

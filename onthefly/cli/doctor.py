@@ -14,9 +14,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple
 
 from onthefly.cli import trial
-from onthefly.cli.client import Client
 from onthefly.cli.dashboard import has_browser
 from onthefly.errors import ExitCode, NoSuchSession, OnTheFlyError
+from onthefly.link.client import Client
 from onthefly.link.discovery import living_hub, runtime_folder
 from onthefly.protocol import PROTOCOL
 from onthefly.settings import Settings

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.protocol import LIVE_STATES
 from onthefly.settings import Settings
 

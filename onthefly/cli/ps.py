@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.settings import Settings
 
 HEADINGS = ("SESSION", "NAME", "STATE", "STEP", "EPOCH", "LOSS", "SAMPLES", "COST", "AGE")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from onthefly.cli.client import Client
 from onthefly.errors import UsageError
+from onthefly.link.client import Client
 from onthefly.settings import Settings
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".feather": "arrow", ".arrow": "arrow"}

@@ -18,8 +18,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from onthefly.cli.client import Client
 from onthefly.errors import ExitCode, OnTheFlyError, UsageError
+from onthefly.link.client import Client
 from onthefly.link.discovery import alive, read_hub
 from onthefly.settings import Settings
 

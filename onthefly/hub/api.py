@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from onthefly.errors import UsageError
+from onthefly.errors import Refused, UsageError
 from onthefly.hub import commands, logs, queries, tables
+from onthefly.hub.auth import ENTRY_ROUTE, FRAMED_POLICY
+from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
 from onthefly.link.proof import PROOF_HEADER, prove
-from onthefly.protocol import PHASES, RUN_PATTERN, CommandRequest, Series, Sessions
+from onthefly.protocol import PHASES, RUN_PATTERN, Admitted, CommandRequest, Pass, PassRequest, Series, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +29,8 @@ NOT_BUILT = b"<!doctype html><title>OnTheFly</title><p>The dashboard is not buil
 MAX_POINTS = 20_000
 DEFAULT_BINS = 48
 
+Asked = TypeVar("Asked")
+
 
 class Api:
     """The handlers; they look things up and never change a session themselves."""
@@ -36,6 +40,7 @@ class Api:
     ) -> None:
         """``status()`` describes the hub."""
         self._token = token
+        self._passes = Passes()
         self._status = status
         self._registry = registry
         self._keeper = keeper
@@ -50,6 +55,8 @@ class Api:
             ("GET", "/", "shell", self.shell),
             ("GET", "/assets/{name}", "asset", self.asset),
             ("GET", "/api/v1/ws", "socket", socket),
+            ("POST", "/api/v1/passes", "passes", self.passes),
+            ("POST", "/api/v1/token", ENTRY_ROUTE, self.enter),
             ("GET", base, "sessions", self.sessions),
             ("GET", base + "/{id}", "session", self.session),
             ("DELETE", base + "/{id}", "remove", self.remove),
@@ -78,11 +85,13 @@ class Api:
         return web.Response(headers=headers)
 
     async def shell(self, request: web.Request) -> web.Response:
-        """The page; it carries no data."""
-        page = STATIC / "index.html"
+        """The page; it carries no data. In a frame only for who has a pass: for others, a text in its place."""
+        framed, page = "pass" in request.query, STATIC / "index.html"
+        if framed and not self._passes.good(request.query["pass"]):
+            return _page(SPENT_PAGE, policy=SPENT_POLICY)
         if not page.is_file():
-            return web.Response(status=503, body=NOT_BUILT, content_type="text/html")
-        return web.Response(body=page.read_bytes(), content_type="text/html", charset="utf-8")
+            return _page(NOT_BUILT, status=503)
+        return _page(page.read_bytes(), policy=FRAMED_POLICY if framed else "")
 
     async def asset(self, request: web.Request) -> web.Response:
         """A file of the built dashboard."""
@@ -90,6 +99,18 @@ class Api:
         if path is None:
             raise web.HTTPNotFound
         return web.Response(body=path.read_bytes(), content_type=ASSET_TYPES[path.suffix], charset="utf-8")
+
+    async def passes(self, request: web.Request) -> web.Response:
+        """A pass for a frame of a notebook."""
+        wanted = await _body(request, PassRequest)
+        return _json(Pass(text=self._passes.issue(wanted.pid)))
+
+    async def enter(self, request: web.Request) -> web.Response:
+        """The token for a pass, once."""
+        pid = self._passes.use((await _body(request, Pass)).text)
+        if pid is None:
+            raise Refused("this pass was used, or is too old", "run %onthefly in the notebook")
+        return _json(Admitted(token=self._token, pid=pid))
 
     async def sessions(self, request: web.Request) -> web.Response:
         """All sessions, newest start first."""
@@ -174,10 +195,7 @@ class Api:
 
     async def command(self, request: web.Request) -> web.Response:
         """Hand a command to the script, and wait a little for its answer."""
-        try:
-            wanted = msgspec.json.decode(await request.read(), type=CommandRequest)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise UsageError(f"the command is not understood: {error}") from error
+        wanted = await _body(request, CommandRequest)
         commands.check(wanted)
         return _json(await self._find(request).command(wanted))
 
@@ -190,6 +208,18 @@ class Api:
 
     def _find(self, request: web.Request) -> LiveSession:
         return self._registry.find(request.match_info["id"])
+
+
+def _page(body: bytes, *, status: int = 200, policy: str = "") -> web.Response:
+    headers = {"Content-Security-Policy": policy} if policy else None
+    return web.Response(status=status, body=body, headers=headers, content_type="text/html", charset="utf-8")
+
+
+async def _body(request: web.Request, kind: type[Asked]) -> Asked:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"the request is not understood: {error}") from error
 
 
 def _json(answer: Any) -> web.Response:

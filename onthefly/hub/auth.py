@@ -31,13 +31,20 @@ log = logging.getLogger("onthefly.hub")
 OPEN_ROUTES = frozenset({"health", "shell", "asset"})
 """Names of the routes that carry no data and need no token (a browser must load the page before it can log in)."""
 
+ENTRY_ROUTE = "enter"
+"""Where the page in a notebook's frame gives its pass for the token: a request of our own page's, without token."""
+
 SUBPROTOCOL = "onthefly.v1"
 TOKEN_SUBPROTOCOL = "onthefly.token."
 
-CONTENT_SECURITY_POLICY = (
+FRAMED_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; worker-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    "img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'"
 )
+"""Of the page in a notebook's frame. Notebooks are at any address, with schemes (``vscode-webview:``, ``file:``) that
+``frame-ancestors *`` leaves out."""
+
+CONTENT_SECURITY_POLICY = f"{FRAMED_POLICY}; frame-ancestors 'none'"
 
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -75,7 +82,10 @@ class Guardian:
             return 403, Fault(code="foreign_origin", message="requests from other pages are not served")
         if request.match_info.route.name in OPEN_ROUTES and request.method in ("GET", "HEAD"):
             return None
-        if not self._has_token(request):
+        if request.match_info.route.name == ENTRY_ROUTE:
+            if not origins:  # browsers always say it here: what has none is none, and may ask with the token
+                return 403, Fault(code="foreign_origin", message="only the page itself enters with a pass")
+        elif not self._has_token(request):
             return 401, Fault(code="no_token", message="this needs the hub's token", remedy="run: onthefly dashboard")
         if request.method not in ("GET", "HEAD") and request.content_type != "application/json":
             return 415, Fault(code="content_type", message="changes are asked for with Content-Type: application/json")
@@ -138,6 +148,9 @@ def error_response(status: int, fault: Fault) -> web.Response:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """On every answer, also those of aiohttp itself."""
+    """On every answer, also those of aiohttp itself; only the policy of a page in a frame is its own."""
+    own = response.headers.get("Content-Security-Policy")
     response.headers.update(HEADERS)
+    if own is not None:
+        response.headers["Content-Security-Policy"] = own
     response.headers.popall("Server", None)

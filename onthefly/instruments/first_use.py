@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class FirstUse:
     """The slots ``DataLoader.__iter__`` and ``torch.autograd.backward``, until the first call."""
 
-    def __init__(self, begin: Callable[[], None], guard: Guard) -> None:
+    def __init__(self, begin: Callable[[], object], guard: Guard) -> None:
         """``begin()`` is called once, before the first loader is iterated or the first backward call runs."""
         self._begin = guard.around(begin)
         self._slots = [Slot(DataLoader, "__iter__", self._wrap), Slot(torch.autograd, "backward", self._wrap)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from onthefly.core.threads import runs
 from onthefly.instruments.dynamo import skip
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class OptimizerInstrument:
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if get_ident() != self._thread:
-            if self._thread:
+            if self._thread and runs(self._thread):
                 return  # another thread that trains: the recorder has told the user
-            self._thread = get_ident()
+            self._thread, self._depth = get_ident(), 0
         self._depth += 1
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

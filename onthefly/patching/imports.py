@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def when_imported(name: str, callback: "Callable[[], None]") -> None:
-    """Call ``callback()`` once, right after the module ``name`` was imported; at once if it is already there."""
+def when_imported(name: str, callback: "Callable[[], None]") -> "Callable[[], None]":
+    """Call ``callback()`` once, right after the module ``name`` was imported; at once if it is already there.
+
+    Returns what ends the waiting.
+    """
+    finder = _Finder(name, callback)
     if name in sys.modules:
         callback()
     else:
-        sys.meta_path.insert(0, _Finder(name, callback))
+        sys.meta_path.insert(0, finder)
+    return finder.leave
 
 
 class _Finder:
@@ -44,6 +49,11 @@ class _Finder:
                     self._prepare(spec.loader)
                 return spec
         return None
+
+    def leave(self) -> None:
+        """Wait no more."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
 
     def _prepare(self, loader: "Any") -> None:
         """Have that loader say that the module's body has run."""

@@ -28,6 +28,7 @@ from onthefly.protocol.agent import (
 )
 from onthefly.protocol.client import (
     CLIENT_TYPES,
+    Admitted,
     ClientMessage,
     Column,
     ColumnsHeader,
@@ -44,6 +45,8 @@ from onthefly.protocol.client import (
     Lost,
     Notice,
     Number,
+    Pass,
+    PassRequest,
     Ping,
     Pong,
     Rank,
@@ -96,6 +99,7 @@ __all__ = [
     "SESSION_ALPHABET",
     "SESSION_PATTERN",
     "Ack",
+    "Admitted",
     "AgentMessage",
     "Answer",
     "Answered",
@@ -127,6 +131,8 @@ __all__ = [
     "Notice",
     "Noticed",
     "Number",
+    "Pass",
+    "PassRequest",
     "Phase",
     "Ping",
     "Pong",

@@ -220,6 +220,28 @@ class HubStatus(msgspec.Struct, kw_only=True):
     """Free space where the records are kept, MB."""
 
 
+class PassRequest(msgspec.Struct, kw_only=True):
+    """``POST /api/v1/passes``: for a frame in which the page shows what this process trains."""
+
+    pid: int
+
+
+class Pass(msgspec.Struct, kw_only=True):
+    """Opens the page once, in a frame at ``/?pass=<text>``; ``POST /api/v1/token`` takes it for the token."""
+
+    text: str
+    seconds: float = 60.0
+    """How long it is good."""
+
+
+class Admitted(msgspec.Struct, kw_only=True):
+    """``POST /api/v1/token``, with a :class:`Pass`: what the page needs in the place of a login."""
+
+    token: str
+    pid: int
+    """Of the notebook's kernel."""
+
+
 class CommandRequest(msgspec.Struct, kw_only=True):
     """``POST /api/v1/sessions/{id}/commands``."""
 
@@ -321,7 +343,7 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, Runs, Series, Sessions, ClientMessage, HubEvent,
-    ColumnsHeader,
+    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, Pass, Runs, Series, Sessions,
+    ClientMessage, HubEvent, ColumnsHeader,
 )  # fmt: skip
 """What the dashboard's types are generated from."""

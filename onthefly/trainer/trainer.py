@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from onthefly.core.kernel import is_interactive
 from onthefly.errors import UsageError, report
 from onthefly.sessions import Unwatched, current, watch
 from onthefly.trainer.loop import train
@@ -72,7 +73,9 @@ class Trainer:
         say_ineffective(locals(), self.__init__)
         check_unknown("Trainer", unknown, self.__init__)
         other = _open() if _open is not None else None
-        if other is not None:
+        if other is not None and is_interactive():
+            other.close()  # a cell that makes one is run again
+        elif other is not None:
             raise UsageError("this process has a Trainer already, and one process is one session",
                              "call close() on that one first, or train this one in a process of its own")  # fmt: skip
         self.project = project

@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional as F
 
 from onthefly.capture import recorder
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.link.discovery import find_hub, living_hub
 from onthefly.link.outbox import Outbox
 from onthefly.protocol import Records

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onthefly.cli.client import Client
 from onthefly.errors import HubUnavailable
+from onthefly.link.client import Client
 from onthefly.settings import Settings
 from tests.conftest import DIGITS, children, running, wait_for
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onthefly.hub.auth import OPEN_ROUTES, Guardian
+from onthefly.hub.auth import ENTRY_ROUTE, OPEN_ROUTES, Guardian
 from onthefly.protocol import Command
 from tests.hub.agent import Agent
 from tests.hub.running import Running, running_hub
@@ -119,7 +119,7 @@ def test_row_3_another_name_for_this_address(hub: Running) -> None:
 
 def test_row_4_no_token_no_answer(hub: Running) -> None:
     for route in hub.hub.app.router.routes():
-        if route.name in OPEN_ROUTES or route.name == "socket" or route.resource is None:
+        if route.name in {*OPEN_ROUTES, "socket", ENTRY_ROUTE} or route.resource is None:
             continue
         path = route.resource.canonical.replace("{id}", "abcdefgh").replace("{n}", "0")
         for token in tokens(hub.file.token):

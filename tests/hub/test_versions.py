@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from onthefly.cli.client import Client
 from onthefly.errors import StoreUnavailable
 from onthefly.hub import schema
+from onthefly.link.client import Client
 from onthefly.link.discovery import read_hub, runtime_folder
 from onthefly.settings import Settings
 from onthefly.version import __version__, release

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.settings import Settings
 from tests.conftest import wait_for
 from tests.parity.endings import STOPS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from onthefly.cli.client import Client
+from onthefly.link.client import Client
 from onthefly.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.loops import digest

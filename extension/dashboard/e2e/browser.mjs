@@ -3,19 +3,20 @@ import { chromium } from "playwright-core";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
-export async function open(address, { width = 1400, height = 900, theme = "light" } = {}) {
+/** `framed`: an origin whose page stands in a frame of this one. */
+export async function open(address, { width = 1400, height = 900, theme = "light", framed = "" } = {}) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS });
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme });
   const page = await context.newPage();
   const wrong = [];
-  const own = new URL(address).origin;
+  const own = [new URL(address).origin, framed].filter(Boolean);
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) wrong.push(`console: ${message.text()}`);
   });
   page.on("pageerror", (error) => wrong.push(`page error: ${error.message}`));
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (url.protocol !== "data:" && url.origin !== own && url.origin !== own.replace("http", "ws")) wrong.push(`request off origin: ${url.origin}`);
+    if (url.protocol !== "data:" && !own.includes(url.origin.replace(/^ws/, "http"))) wrong.push(`request off origin: ${url.origin}`);
   });
   await page.goto(address);
   return { browser, page, wrong };

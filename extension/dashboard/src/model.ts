@@ -33,7 +33,7 @@ export class Model {
   lostAt = 0;
   sessions: Session[] = [];
   session: Session | null = null;
-  /** `last` follows newer sessions. */
+  /** `last` follows newer sessions; empty: none yet, in a notebook whose kernel has none. */
   wanted = "last";
   /** On the main chart. */
   metric = "loss";
@@ -54,8 +54,12 @@ export class Model {
   private drawn = -1;
   private drawnKey = "";
   private refreshing = false;
+  private followed: number | null;
 
-  constructor(readonly hub: Hub) {
+  /** `kernel`: in a notebook, the pid of its kernel, whose newest session is shown until a person chooses another. */
+  constructor(readonly hub: Hub, readonly kernel: number | null = null) {
+    this.followed = kernel;
+    if (kernel !== null) this.wanted = "";
     const changed = () => { this.changed(); };
     this.logs = new LogStore(hub, changed);
     this.machine = new Machine(hub, changed);
@@ -85,7 +89,7 @@ export class Model {
   connected(state: Connection): void {
     if (state === "lost" && this.connection !== "lost") this.lostAt = Date.now();
     this.connection = state;
-    if (state === "open") this.follow(this.wanted);
+    if (state === "open") this.ask(this.wanted);
     this.changed();
   }
 
@@ -94,9 +98,11 @@ export class Model {
       case "snapshot":
         this.sessions = event.sessions;
         if (event.session) this.display(event.session);
+        this.followKernel();
         break;
       case "session":
         this.replace(event.session);
+        this.followKernel();
         break;
       case "answer":
         this.settle(event.answer);
@@ -145,7 +151,7 @@ export class Model {
     const wanted = this.wantedMetrics();
     if (wanted.length === before.length && wanted.every((metric) => before.includes(metric))) return;
     for (const known of [...this.curves.keys()]) if (!wanted.includes(known)) this.curves.delete(known);
-    if (this.connection === "open") this.follow(this.wanted);
+    if (this.connection === "open") this.ask(this.wanted);
   }
 
   private wantedMetrics(): string[] {
@@ -154,8 +160,19 @@ export class Model {
 
   /** Show another session, or the newest one from now on. */
   follow(session: string): void {
+    this.followed = null;
+    this.ask(session);
+  }
+
+  private followKernel(): void {
+    if (this.followed === null) return;
+    const own = this.sessions.find(({ ranks }) => ranks.some(({ pid }) => pid === this.followed));
+    if (own && own.id !== this.wanted) this.ask(own.id);
+  }
+
+  private ask(session: string): void {
     this.wanted = session;
-    this.hub.send({ type: "subscribe", session, metrics: this.wantedMetrics(), points: POINTS });
+    if (session) this.hub.send({ type: "subscribe", session, metrics: this.wantedMetrics(), points: POINTS });
   }
 
   /** Send a command to the shown session; the answer comes as an event. */

@@ -1,5 +1,11 @@
 // Generated from onthefly/protocol.py by `make types`. Do not edit.
 
+/** ``POST /api/v1/token``, with a :class:`Pass`: what the page needs in the place of a login. */
+export interface Admitted {
+  token: string;
+  pid: number;
+}
+
 /** What became of a command. The same ``id`` always gets the same answer. */
 export interface Answer {
   id: string;
@@ -129,6 +135,12 @@ export interface Notice {
   remedy: string;
   time: number;
   rank: number;
+}
+
+/** Opens the page once, in a frame at ``/?pass=<text>``; ``POST /api/v1/token`` takes it for the token. */
+export interface Pass {
+  text: string;
+  seconds?: number;
 }
 
 /** Answered with :class:`Pong`. */

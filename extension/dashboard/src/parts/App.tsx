@@ -45,16 +45,16 @@ export function App({ model }: { model: Model }) {
   }, [model]);
 
   const { session } = model;
-  if (model.connection === "denied" && !session) return <Denied />;
+  if (model.connection === "denied" && !session) return <Denied notebook={model.kernel !== null} />;
   const close = () => { setOver(""); };
   return (
     <>
       <Bar model={model} onHelp={() => { setOver("keys"); }} onSessions={() => { setOver("sessions"); }} />
       {model.connection === "lost" && <Lost since={model.lostAt} live={session !== null && LIVE.has(session.state)} />}
-      {model.connection === "denied" && <Restarted />}
+      {model.connection === "denied" && <Restarted notebook={model.kernel !== null} />}
       {over === "keys" && <Keys onClose={close} />}
       {over === "sessions" && <SessionList model={model} onClose={close} />}
-      {session ? <Page model={model} session={session} /> : <Waiting connection={model.connection} />}
+      {session ? <Page model={model} session={session} /> : <Waiting connection={model.connection} notebook={model.kernel !== null} />}
     </>
   );
 }

@@ -2,34 +2,41 @@
 import type { Connection } from "../hub";
 import * as format from "../format";
 
-export function Waiting({ connection }: { connection: Connection }) {
+/** How the page is opened with a login, where it stands. */
+const opening = (notebook: boolean) => (notebook ? "%onthefly" : "onthefly dashboard");
+
+export function Waiting({ connection, notebook }: { connection: Connection; notebook: boolean }) {
   return (
     <main class="screen">
-      <h1>{connection === "open" ? "Waiting for a script" : "Connecting to the hub…"}</h1>
-      <p>Start a training script under OnTheFly, and it appears here by itself:</p>
-      <pre>python -m onthefly train.py</pre>
+      <h1>{connection !== "open" ? "Connecting to the hub…" : notebook ? "Waiting for this notebook to train" : "Waiting for a script"}</h1>
+      {notebook ? <p>A cell that imports torch opens a session, which appears here by itself.</p> : (
+        <>
+          <p>Start a training script under OnTheFly, and it appears here by itself:</p>
+          <pre>python -m onthefly train.py</pre>
+        </>
+      )}
       <p class="muted">No edited line, no account; nothing leaves this machine.</p>
     </main>
   );
 }
 
-export function Denied() {
+export function Denied({ notebook }: { notebook: boolean }) {
   return (
     <main class="screen">
       <h1>This page is not logged in</h1>
-      <p>The hub answers only to who holds its token, and this tab has none, or one of an earlier hub. Open it with:</p>
-      <pre>onthefly dashboard</pre>
-      <p class="muted">Without a browser on that machine: <code>onthefly dashboard --url</code> prints an address that logs in.</p>
+      <p>The hub answers only to who holds its token, and this {notebook ? "frame" : "tab"} has none, or one of an earlier hub. Open it with:</p>
+      <pre>{opening(notebook)}</pre>
+      {!notebook && <p class="muted">Without a browser on that machine: <code>onthefly dashboard --url</code> prints an address that logs in.</p>}
     </main>
   );
 }
 
 /** The page was logged in, and a new hub has another token: what it shows stays, as of before. */
-export function Restarted() {
+export function Restarted({ notebook }: { notebook: boolean }) {
   return (
     <p class="banner" role="alert">
       The hub was restarted, and this page is not logged in to the new one. What you see is from before; open it again
-      with: onthefly dashboard
+      with: {opening(notebook)}
     </p>
   );
 }

@@ -1,4 +1,4 @@
-"""The CLI's side of HTTP: proves the hub first, then asks it; quick, with the standard library."""
+"""Asking the hub over HTTP, from the CLI and from notebooks: proves it first; quick, with the standard library."""
 
 from __future__ import annotations
 
@@ -62,6 +62,12 @@ class Client:
     def command(self, session: str, body: Mapping[str, Any]) -> Any:
         """Send a command; its answer."""
         return json.loads(self._request("POST", f"sessions/{quote(session, safe='')}/commands", json.dumps(body)))
+
+    def frame(self, pid: int) -> str:
+        """An address that opens the page once, in a frame, for what the process ``pid`` trains."""
+        given = json.loads(self._request("POST", "passes", json.dumps({"pid": pid})))
+        host = f"[{self.hub.host}]" if ":" in self.hub.host else self.hub.host
+        return f"http://{host}:{self.hub.port}/?pass={given['text']}"
 
     def _request(self, method: str, path: str, body: str | None) -> bytes:
         headers = {"Authorization": f"Bearer {self.hub.token}", "Content-Type": "application/json"}
