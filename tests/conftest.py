@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+os.environ.setdefault("ONTHEFLY_SEED", str(int(time.time())))  # tests that are drawn by chance: the same in all workers
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests that run side by side share the cores
 
