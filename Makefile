@@ -64,4 +64,4 @@ format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .tools extension/node_modules extension/*/node_modules dist
+	rm -rf $(VENV) .tools extension/node_modules extension/*/node_modules extension/host/dist dist

@@ -1,16 +1,47 @@
-// The page's entry: takes the token, connects, draws.
+// The page's entry: finds its way to the hub, connects, draws.
 import { render } from "preact";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
+import type { Hub } from "./hub";
 import { Model } from "./model";
 import { App } from "./parts/App";
+import { EditorHub, type Webview } from "./postmessage";
+import { followTheme } from "./theme";
 import { takeToken } from "./token";
 import { BrowserHub } from "./websocket";
+import type { Kept } from "./wire";
+
+declare const acquireVsCodeApi: (() => Webview) | undefined;
+
+/** In an editor: its way to the hub, and what it kept of the page over a reload. */
+function inEditor(webview: Webview): Model {
+  const hub = new EditorHub(webview, window);
+  const model = new Model(hub);
+  const kept = webview.getState() as Kept | undefined;
+  if (kept) {
+    model.wanted = kept.session;
+    model.choose(kept.metric);
+  }
+  hub.onFollow = (session) => { model.follow(session); };
+  let [session, metric] = ["", ""];
+  model.subscribe(() => {
+    if (model.wanted === session && model.metric === metric) return;
+    [session, metric] = [model.wanted, model.metric];
+    webview.setState({ session, metric });
+    webview.postMessage({ type: "shows", session });
+  });
+  return model;
+}
+
+function inBrowser(): Model {
+  const hub: Hub = new BrowserHub(takeToken(location, history, sessionStorage), new URL("./", location.href));
+  return new Model(hub);
+}
 
 const root = document.getElementById("app");
 if (root) {
-  const token = takeToken(location, history, sessionStorage);
-  const model = new Model(new BrowserHub(token, new URL("./", location.href)));
+  followTheme(document.documentElement, document.body);
+  const model = typeof acquireVsCodeApi === "function" ? inEditor(acquireVsCodeApi()) : inBrowser();
   render(<App model={model} />, root);
   model.start();
 }

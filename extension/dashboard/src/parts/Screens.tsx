@@ -2,10 +2,11 @@
 import type { Connection } from "../hub";
 import * as format from "../format";
 
-export function Waiting({ connection }: { connection: Connection }) {
+export function Waiting({ connection, hint }: { connection: Connection; hint: string }) {
   return (
     <main class="screen">
       <h1>{connection === "open" ? "Waiting for a script" : "Connecting to the hub…"}</h1>
+      {hint && <p role="status">{hint}</p>}
       <p>Start a training script under OnTheFly, and it appears here by itself:</p>
       <pre>python -m onthefly train.py</pre>
       <p class="muted">No edited line, no account; nothing leaves this machine.</p>
@@ -34,10 +35,10 @@ export function Restarted() {
   );
 }
 
-export function Lost({ since, live }: { since: number; live: boolean }) {
+export function Lost({ since, hint, live }: { since: number; hint: string; live: boolean }) {
   return (
     <p class="banner" role="alert">
-      {`The hub does not answer since ${format.clock(since / 1000)}. What you see is from before; ${live ? "the script goes on, and " : ""}the page tries again by itself.`}
+      {`The hub does not answer since ${format.clock(since / 1000)}. What you see is from before; ${live ? "the script goes on, and " : ""}the page tries again by itself.${hint && ` ${hint}`}`}
     </p>
   );
 }
