@@ -33,7 +33,7 @@ export interface StatusItem {
   hide(): void;
 }
 
-/** A program in a terminal of its own, without a shell: nothing in a path or an argument has to be quoted. */
+/** A program for a terminal. Nothing in a path or an argument has to be quoted. */
 export interface Program {
   name: string;
   program: string;
@@ -101,8 +101,10 @@ export interface Editor {
   log(text: string): void;
 
   // Other programs
-  /** The exit code; undefined if it was ended otherwise. */
-  run(program: Program): Promise<{ ended: Promise<number | undefined> }>;
+  /** In a terminal of its own, which outlives a reload of the window, and the program. */
+  launch(program: Program): void;
+  /** To its end, in a terminal; the exit code, undefined if it was ended otherwise. */
+  run(program: Program): Promise<number | undefined>;
   /** Whether an extension is installed that debugs Python. */
   debugs(): boolean;
   debug(folder: string | undefined, name: string, configuration: Record<string, unknown>): Promise<boolean>;

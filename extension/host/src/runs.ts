@@ -40,7 +40,7 @@ export class Runs {
     if (!ready) return;
     await this.shown(ready.script);
     const name = `OnTheFly: ${path.basename(ready.script)}`;
-    await this.editor.run({ name, program: ready.python, args: ["-m", "onthefly", ready.script, ...ready.args], cwd: ready.cwd });
+    this.editor.launch({ name, program: ready.python, args: ["-m", "onthefly", ready.script, ...ready.args], cwd: ready.cwd });
   }
 
   async debug(script: string | undefined): Promise<void> {
@@ -136,8 +136,7 @@ export class Runs {
     }
     const lacks = found.state === "missing" ? "has no OnTheFly" : `has OnTheFly ${found.version}, and ${found.oldest} or newer is needed`;
     if (!(await this.editor.say("warning", `${python} ${lacks}. Install it there? This runs: pip install "${wanted}"`, INSTALL))) return false;
-    const pip = await this.editor.run({ name: "OnTheFly: pip install", program: python, args: ["-m", "pip", "install", wanted], cwd: this.python.folder(script) });
-    const code = await pip.ended;
+    const code = await this.editor.run({ name: "OnTheFly: pip install", program: python, args: ["-m", "pip", "install", wanted], cwd: this.python.folder(script) });
     const now = await this.python.look(python, script);
     if (now.state === "ready") return true;
     const outcome = code === 0 ? "pip has ended, and the package is still not there" : `pip ended with code ${code ?? "unknown"}`;

@@ -1,5 +1,6 @@
 // The one file that speaks to VS Code: `Editor` in terms of its API.
 import * as vscode from "vscode";
+import { held } from "./shell";
 import type { Editor, Happening, Lens, Panel, Program, Row, Script, StatusItem, Weight } from "./editor";
 
 const PYTHON = "ms-python.python";
@@ -160,14 +161,21 @@ export class VsCode implements Editor {
     this.output.info(text);
   }
 
-  async run({ name, program, args, cwd }: Program): Promise<{ ended: Promise<number | undefined> }> {
+  // No task: the terminal of one is lost, and with it the script, when the window is reloaded.
+  launch({ name, program, args, cwd }: Program): void {
+    const shell = held(program, args);
+    const iconPath = new vscode.ThemeIcon("graph-line");
+    vscode.window.createTerminal({ name, cwd, iconPath, shellPath: shell.path, shellArgs: shell.args }).show(true);
+  }
+
+  async run({ name, program, args, cwd }: Program): Promise<number | undefined> {
     const folder = vscode.workspace.getWorkspaceFolder(vscode.Uri.file(cwd));
     const scope = folder ?? vscode.TaskScope.Global;
     const kind = { type: "onthefly", started: Date.now() };
     const task = new vscode.Task(kind, scope, name, "OnTheFly", new vscode.ProcessExecution(program, args, { cwd }), []);
     task.presentationOptions = { reveal: vscode.TaskRevealKind.Always, focus: false, echo: true, clear: false, showReuseMessage: false };
     const execution = await vscode.tasks.executeTask(task);
-    return { ended: this.ended(execution) };
+    return this.ended(execution);
   }
 
   debugs = () => DEBUGGERS.some((id) => vscode.extensions.getExtension(id) !== undefined);
