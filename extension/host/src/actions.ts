@@ -37,7 +37,11 @@ export class Actions {
   /** The session of a row of the view; else the one there is, or the chosen one of several. */
   async session(purpose: string, given: unknown, fits: (session: Session) => boolean): Promise<Session | undefined> {
     const id = (given as { id?: unknown } | null | undefined)?.id;
-    if (typeof id === "string") return this.sessions.find(id);
+    if (typeof id === "string") {
+      const session = this.sessions.find(id);
+      if (!session) await this.editor.say("info", "That session is not there any more.");
+      return session;
+    }
     const found = this.sessions.all.filter(fits);
     if (found.length <= 1) {
       if (!found.length) await this.editor.say("info", this.sessions.connected ? `There is no session to ${purpose}.` : `There is no session to ${purpose}: no hub is running. Run a script with OnTheFly first.`);

@@ -13,6 +13,8 @@ const PROVE_MS = 3000;
 const LONGEST_RETRY = 5000;
 /** The hub's limit for a client's message. */
 const MAX_MESSAGE = 64 * 1024;
+/** A socket's state, by the standard. */
+const OPEN = 1;
 const PROOF_HEADER = "X-OnTheFly-Proof";
 
 export interface Listener {
@@ -89,7 +91,7 @@ export class Connection {
 
   /** Whether the hub was reached. */
   get open(): boolean {
-    return this.socket?.readyState === WebSocket.OPEN;
+    return this.socket?.readyState === OPEN;
   }
 
   /** Resolves when the hub is reached; an `Error` after a while. */
@@ -131,12 +133,9 @@ export class Connection {
     else if (this.due(found.hub)) {
       const wrong = await prove(found.hub);
       if (attempt !== this.attempt) return;
-      if (!wrong) {
-        this.converse(found.hub);
-        return;
-      }
+      if (!wrong && this.converse(found.hub)) return;
       this.wait();
-      this.tell(wrong);
+      this.tell(wrong || "This editor is too old: OnTheFly needs VS Code 1.102 or newer.");
     }
     this.later();
   }
@@ -166,7 +165,9 @@ export class Connection {
     this.told = hint;
   }
 
-  private converse(hub: HubFile): void {
+  /** False where the editor has no WebSockets. */
+  private converse(hub: HubFile): boolean {
+    if (typeof WebSocket !== "function") return false;
     const socket = new WebSocket(new URL("api/v1/ws", address(hub).replace("http", "ws")), ["onthefly.v1", `onthefly.token.${hub.token}`]);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
@@ -199,6 +200,7 @@ export class Connection {
     };
     socket.onclose = ({ code, reason }) => { gone(code === 1013 ? `The hub is full: ${reason}.` : "The hub is gone; this tries again by itself."); };
     socket.onerror = () => { gone("The hub does not answer; this tries again by itself."); };
+    return true;
   }
 
   private leave(): void {

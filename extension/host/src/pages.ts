@@ -61,8 +61,9 @@ export class Pages {
       this.pages.delete(panel.id);
     });
     panel.onMessage((message) => {
-      const told = message as FromPage;
-      if (told.type === "start") {
+      const told = read(message);
+      if (!told) this.editor.log("a page said what is not understood");
+      else if (told.type === "start") {
         if (follow && added.session !== NEWEST) void post({ type: "follow", session: added.session });
         follow = false;
         connection.restart();
@@ -86,10 +87,10 @@ export class Pages {
     };
   }
 
-  private async receive(from: Page, told: FromPage, post: (message: ToPage) => Promise<boolean>): Promise<void> {
+  private async receive(from: Page, told: Exclude<FromPage, { type: "start" }>, post: (message: ToPage) => Promise<boolean>): Promise<void> {
     switch (told.type) {
       case "send":
-        if (CLIENT_MESSAGES.has((told.message as { type?: unknown } | null)?.type)) from.connection.send(JSON.stringify(told.message));
+        from.connection.send(JSON.stringify(told.message));
         break;
       case "get":
         await post({ type: "got", id: told.id, ...(await this.get(from.connection, told.path)) });
@@ -100,13 +101,11 @@ export class Pages {
       case "shows":
         from.session = told.session;
         break;
-      default:
-        this.editor.log("a page said what is not understood");
     }
   }
 
-  private async get(connection: Connection, path: unknown): Promise<{ ok: boolean; body: string }> {
-    if (typeof path !== "string" || path.length > MAX_PATH || !PATH.test(path)) return { ok: false, body: "" };
+  private async get(connection: Connection, path: string): Promise<{ ok: boolean; body: string }> {
+    if (path.length > MAX_PATH || !PATH.test(path)) return { ok: false, body: "" };
     try {
       const { ok, body } = await connection.ask(path);
       return { ok, body: new TextDecoder().decode(body) };
@@ -114,6 +113,21 @@ export class Pages {
       return { ok: false, body: "" };
     }
   }
+}
+
+/** A page's message, if it is one. */
+function read(message: unknown): FromPage | null {
+  if (typeof message !== "object" || message === null) return null;
+  const fields = message as Record<string, unknown>;
+  const fits: Record<FromPage["type"], () => boolean> = {
+    start: () => true,
+    send: () => CLIENT_MESSAGES.has((fields["message"] as { type?: unknown } | null | undefined)?.type),
+    get: () => typeof fields["id"] === "number" && typeof fields["path"] === "string",
+    save: () => typeof fields["name"] === "string" && fields["content"] instanceof ArrayBuffer,
+    shows: () => typeof fields["session"] === "string",
+  };
+  const type = fields["type"];
+  return typeof type === "string" && Object.hasOwn(fits, type) && fits[type as FromPage["type"]]() ? (message as FromPage) : null;
 }
 
 /** The session that a page showed before the window was reloaded. */
