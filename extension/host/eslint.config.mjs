@@ -1,7 +1,7 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["node_modules", "dist", "eslint.config.mjs", "scripts", "e2e"] },
+  { ignores: ["node_modules", "dist", "dist-suite", "eslint.config.mjs", "scripts", "e2e"] },
   ...tseslint.configs.strictTypeChecked,
   { languageOptions: { parserOptions: { projectService: true } } },
   {

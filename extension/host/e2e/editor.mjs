@@ -41,7 +41,7 @@ export async function until(what, test, seconds = 30) {
 }
 
 export class Editor {
-  static async start({ vsix, settings = {}, machine = {}, env = {}, trust = false, theme = "light" }) {
+  static async start({ vsix, settings = {}, machine = {}, env = {}, trust = false, driver = false }) {
     const editor = new Editor();
     const folder = fs.mkdtempSync(`${SCRATCH}/editor-`);
     const port = await freePort();
@@ -54,19 +54,20 @@ export class Editor {
     fs.writeFileSync(`${folder}/user/User/settings.json`, JSON.stringify(all));
     // Paths of this machine count as such: to the editor it is a remote one.
     fs.mkdirSync(`${folder}/user/Machine`);
-    fs.writeFileSync(`${folder}/user/Machine/settings.json`, JSON.stringify(machine));
+    editor.machineFile = `${folder}/user/Machine/settings.json`;
+    fs.writeFileSync(editor.machineFile, JSON.stringify(machine));
     const common = ["--config", `${folder}/config.yaml`, "--user-data-dir", `${folder}/user`, "--extensions-dir", `${folder}/extensions`];
     const kept = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("VSCODE_")));
     // Without a gallery it asks nobody for anything.
     const environment = { ...kept, EXTENSIONS_GALLERY: '{"serviceUrl":""}', XDG_DATA_HOME: `${folder}/data`, XDG_CONFIG_HOME: `${folder}/config`, ...env };
     if (vsix) execFileSync(process.execPath, [CODE_SERVER, ...common, "--install-extension", vsix], { env: environment, stdio: "pipe" });
     const log = fs.openSync(`${folder}/server.log`, "w");
-    const words = ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override", "--vscode-option", "enable-smoke-test-driver", ...(trust ? [] : ["--disable-workspace-trust"])];
+    const words = ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override", ...(driver ? ["--vscode-option", "enable-smoke-test-driver"] : []), ...(trust ? [] : ["--disable-workspace-trust"])];
     // Detached: it is the leader of a group, which is ended as a whole.
     editor.server = spawn(process.execPath, [CODE_SERVER, ...common, ...words], { env: environment, stdio: ["ignore", log, log], detached: true });
     await until("code-server answers", async () => (await fetch(`${editor.base}/healthz`)).ok);
     editor.browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
-    const context = await editor.browser.newContext({ viewport: { width: 1400, height: 900 }, colorScheme: theme, permissions: ["clipboard-read", "clipboard-write"] });
+    const context = await editor.browser.newContext({ viewport: { width: 1400, height: 900 }, colorScheme: "light", permissions: ["clipboard-read", "clipboard-write"] });
     editor.context = context;
     editor.page = await context.newPage();
     editor.page.setDefaultTimeout(30_000);

@@ -74,8 +74,14 @@ async function main() {
   done("reloaded and restored");
   await editor.status().locator("a").click();
   await until("it runs again", async () => (await state(again)) === "running" && (await steps(again)) > held);
-  await shot("reloaded");
   done("resumed from the status bar");
+
+  const hub = JSON.parse(fs.readFileSync(`${process.env.ONTHEFLY_RUNTIME_DIR}/hub.json`, "utf8"));
+  process.kill(hub.pid, "SIGKILL");
+  await until("the page says that the hub is gone", () => again.locator(".banner").isVisible());
+  const killed = await steps(again);
+  await until("another hub has taken over", async () => !(await again.locator(".banner").isVisible()) && (await steps(again)) > killed);
+  done("the hub was killed, and another one was found");
 }
 
 try {

@@ -81,10 +81,11 @@ export class Connection {
     if (this.held) this.restart();
   }
 
-  /** Look at once: somebody started a hub. */
+  /** Look at once, and tell again what was found: somebody started a hub, or it is known now why not. */
   hurry(): void {
     if (this.stopped || this.held || this.hub) return;
     this.waits = 0;
+    this.told = "";
     clearTimeout(this.timer);
     void this.look();
   }

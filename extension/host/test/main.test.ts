@@ -108,6 +108,15 @@ describe("show dashboard", () => {
     expect(told()).toContain("connecting");
   });
 
+  it("says on a page that is there already why none was started", async () => {
+    extension.pages.show();
+    editor.made[0]?.tell({ type: "start" });
+    await vi.waitFor(() => { expect(told()).toContain("It starts with the next script"); });
+    fails = new Error("see hub.log");
+    await command("showDashboard");
+    expect(told()).toContain("see hub.log");
+  });
+
   it("opens a page of its own for a session of the view", async () => {
     hub();
     await command("showDashboard");
