@@ -12,7 +12,7 @@ from aiohttp import web
 from onthefly.errors import UsageError
 from onthefly.hub import commands, logs, queries, tables
 from onthefly.link.proof import PROOF_HEADER, prove
-from onthefly.protocol import PHASES, RUN_PATTERN, CommandRequest, Series, Sessions
+from onthefly.protocol import PHASES, RUN_PATTERN, CommandRequest, OriginRequest, Series, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,10 +32,12 @@ class Api:
     """The handlers; they look things up and never change a session themselves."""
 
     def __init__(
-        self, token: str, registry: Registry, keeper: Keeper, status: Callable[[], Awaitable[HubStatus]]
-    ) -> None:
-        """``status()`` describes the hub."""
+        self, token: str, registry: Registry, keeper: Keeper, status: Callable[[], Awaitable[HubStatus]],
+        admit: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """``status()`` describes the hub; ``admit(origin)`` has it answer to that origin as well."""
         self._token = token
+        self._admit = admit
         self._status = status
         self._registry = registry
         self._keeper = keeper
@@ -60,6 +62,7 @@ class Api:
             ("GET", base + "/{id}/histogram", "histogram", self.histogram),
             ("GET", base + "/{id}/logs", "logs", self.logs),
             ("GET", "/api/v1/hub", "hub", self.hub),
+            ("POST", "/api/v1/origins", "origins", self.origins),
             ("POST", base + "/{id}/commands", "command", self.command),
             ("GET", base + "/{id}/commands/{n}", "answer", self.answer),
         ]
@@ -171,6 +174,15 @@ class Api:
     async def hub(self, request: web.Request) -> web.Response:
         """The hub itself."""
         return _json(await self._status())
+
+    async def origins(self, request: web.Request) -> web.Response:
+        """Answer behind a proxy, too."""
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=OriginRequest)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise UsageError(f"the origin is not understood: {error}") from error
+        self._admit(wanted.origin)
+        return _json({})
 
     async def command(self, request: web.Request) -> web.Response:
         """Hand a command to the script, and wait a little for its answer."""

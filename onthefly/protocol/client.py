@@ -230,6 +230,13 @@ class CommandRequest(msgspec.Struct, kw_only=True):
     by: str = ""
 
 
+class OriginRequest(msgspec.Struct, kw_only=True):
+    """``POST /api/v1/origins``: answer to that origin as well, until the hub ends; a proxy stands in front of it."""
+
+    origin: str
+    """As browsers write it: ``https://editor.example``."""
+
+
 # WebSocket, client to hub: JSON text.
 
 
@@ -321,7 +328,8 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, Runs, Series, Sessions, ClientMessage, HubEvent,
+    Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, OriginRequest, Runs, Series, Sessions,
+    ClientMessage, HubEvent,
     ColumnsHeader,
 )  # fmt: skip
 """What the dashboard's types are generated from."""

@@ -1,4 +1,4 @@
-"""The extension in a real VS Code (code-server) and Chromium: what a person sees, and what the extension host makes of it."""
+"""The extension in a real VS Code (code-server) and Chromium: what a person sees, what the extension host makes of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     train(epochs=100_000)
 '''
-STARTED = '''import json
+STARTED = """import json
 import os
 import sys
 {imports}
@@ -59,7 +59,7 @@ if __name__ == "__main__":
     with open("started.part", "w") as file:
         json.dump({{"argv": sys.argv, "cwd": os.getcwd()}}, file)
     os.replace("started.part", "started.json")
-'''
+"""
 
 pytestmark = [
     pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine"),

@@ -131,6 +131,11 @@ export interface Notice {
   rank: number;
 }
 
+/** ``POST /api/v1/origins``: answer to that origin as well, until the hub ends; a proxy stands in front of it. */
+export interface OriginRequest {
+  origin: string;
+}
+
 /** Answered with :class:`Pong`. */
 export interface Ping {
   type: "ping";

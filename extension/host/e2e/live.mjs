@@ -82,6 +82,12 @@ async function main() {
   const killed = await steps(again);
   await until("another hub has taken over", async () => !(await again.locator(".banner").isVisible()) && (await steps(again)) > killed);
   done("the hub was killed, and another one was found");
+
+  const opened = editor.context.waitForEvent("page");
+  await editor.command("OnTheFly: Open Dashboard in Browser");
+  const outside = await opened;
+  await until("the dashboard in the browser, behind the editor's proxy", async () => (await state(outside)) === "running" && /\/proxy\/\d+\/$/.test(outside.url()));
+  done("opened in the browser");
 }
 
 try {

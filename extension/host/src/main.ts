@@ -1,5 +1,6 @@
 // Puts the parts together, against the editor as this extension sees it.
 import * as path from "node:path";
+import type { Connection as State } from "../../dashboard/src/hub";
 import { Actions } from "./actions";
 import { openInBrowser } from "./browser";
 import type { Editor } from "./editor";
@@ -35,7 +36,7 @@ export class OnTheFly {
     const find = (): Found => findHub(env);
     this.python = new Python(editor, execute);
     this.sessions = new Sessions(find);
-    this.pages = new Pages(editor, find, () => this.advice(), (name, content) => this.save(name, content));
+    this.pages = new Pages(editor, find, (state) => this.advice(state), (name, content) => this.save(name, content));
     this.runs = new Runs(editor, this.python, () => { this.pages.show(); }, () => { this.relens(); });
     this.actions = new Actions(editor, this.sessions);
   }
@@ -50,6 +51,10 @@ export class OnTheFly {
     sessions.onEnd((session) => void this.guard("notice", () => notice(session, editor, (id) => { this.pages.show(id); }))());
     const mark = () => void this.guard("scripts", () => editor.context("onthefly.scripts", this.runs.training()))();
     for (const what of ["scripts", "settings"] as const) editor.on(what, mark);
+    editor.on("trust", () => {
+      this.trouble = "";
+      this.pages.hurry();
+    });
     mark();
     this.commands();
     sessions.connection.start();
@@ -124,7 +129,8 @@ export class OnTheFly {
     return findHub(this.env).hub !== null;
   }
 
-  private advice(): string {
+  private advice(state: State): string {
+    if (state === "open") return "Choose “Run with OnTheFly” above a script that trains, or at the upper right of its editor.";
     if (findHub(this.env).hub) return "";
     return this.trouble || "It starts with the next script that is run with OnTheFly, or by the command “OnTheFly: Show Dashboard”.";
   }

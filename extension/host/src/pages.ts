@@ -1,5 +1,6 @@
 // The dashboard's pages: each webview has a connection of its own, whose messages go to and fro here. Nothing of a page is
 // believed: what it asks for is checked, and the token never goes there.
+import type { Connection as State } from "../../dashboard/src/hub";
 import type { FromPage, ToPage } from "../../dashboard/src/wire";
 import { Connection, type Listener } from "./connection";
 import type { Editor, Panel } from "./editor";
@@ -28,8 +29,8 @@ export class Pages {
   constructor(
     private readonly editor: Editor,
     private readonly find: () => Found,
-    /** What a person can do where there is no hub. */
-    private readonly advice: () => string,
+    /** What a person can do while it stands so with the hub. */
+    private readonly advice: (state: State) => string,
     private readonly save: (name: string, content: Uint8Array) => Promise<void>,
   ) {
     editor.panels(KIND, (panel, state) => { this.add(panel, kept(state)); });
@@ -81,7 +82,7 @@ export class Pages {
       });
     };
     return {
-      state: (state, hint) => { post({ type: "connection", state, hint: state === "open" ? "" : `${hint} ${this.advice()}`.trim() }); },
+      state: (state, hint) => { post({ type: "connection", state, hint: `${hint} ${this.advice(state)}`.trim() }); },
       text: (text) => { post({ type: "text", text }); },
       columns: (content) => { post({ type: "columns", content }); },
     };

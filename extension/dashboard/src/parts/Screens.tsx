@@ -5,7 +5,7 @@ import * as format from "../format";
 export function Waiting({ connection, hint }: { connection: Connection; hint: string }) {
   return (
     <main class="screen">
-      <h1>{connection === "open" ? "Waiting for a script" : "Connecting to the hub…"}</h1>
+      <h1>{connection === "open" ? "Waiting for a script" : hint ? "Not connected" : "Connecting to the hub…"}</h1>
       {hint && <p role="status">{hint}</p>}
       <p>Start a training script under OnTheFly, and it appears here by itself:</p>
       <pre>python -m onthefly train.py</pre>
