@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from scripts import node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 CODE_SERVER = "4.139.1"
 """It holds VS Code 1.139.1."""
@@ -77,7 +77,7 @@ def _fill(part: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Generator[None, None, None]:
     import fcntl  # the tests that need this editor run on POSIX only
 
     with path.open("w") as file:

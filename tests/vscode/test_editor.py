@@ -1,4 +1,4 @@
-"""The extension in a real VS Code (code-server) and Chromium: what a person sees, what the extension host makes of it."""
+"""The extension in a real VS Code (code-server): what a person sees, and what the extension host makes of it."""
 
 from __future__ import annotations
 
