@@ -68,7 +68,7 @@ export class Editor {
     editor.server = spawn(process.execPath, [CODE_SERVER, ...common, ...words], { env: environment, stdio: ["ignore", log, log], detached: true });
     await until("code-server answers", async () => (await fetch(`${editor.base}/healthz`)).ok);
     editor.browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
-    const context = await editor.browser.newContext({ viewport: { width: 1400, height: 900 }, colorScheme: "light", permissions: ["clipboard-read", "clipboard-write"] });
+    const context = await editor.browser.newContext({ viewport: { width: 1500, height: 940 }, colorScheme: "light", permissions: ["clipboard-read", "clipboard-write"] });
     editor.context = context;
     editor.page = await context.newPage();
     editor.page.setDefaultTimeout(30_000);

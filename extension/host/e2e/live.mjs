@@ -29,6 +29,8 @@ const inBar = async () => /step ([\d,]+)/.exec(await editor.status().innerText()
 
 async function shot(name) {
   fs.mkdirSync(SHOTS, { recursive: true });
+  await page.mouse.move(700, 700); // where nothing answers to a pointer
+  await sleep(300);
   await page.screenshot({ path: `${SHOTS}/${name}.png` });
 }
 
@@ -54,10 +56,13 @@ async function main() {
   check(!JSON.stringify(await frame.locator("html").evaluate((root) => root.outerHTML)).includes("onthefly.token"), "no token in the page");
 
   await until("the status bar has the session", async () => /running · step/.test(await editor.status().innerText()));
+  await editor.command("View: Toggle Primary Side Bar Visibility");
+  await until("a curve worth a picture", async () => (await steps(frame)) > 1200);
   await shot("running-light");
   await editor.command("Preferences: Toggle between Light/Dark Themes");
+  await editor.command("OnTheFly: Focus on Sessions View");
+  await until("the view lists the session", () => page.locator('.monaco-list-row[aria-label^="train it.py, running"]').isVisible());
   await until("the page is dark", async () => /^dark/.test(await frame.locator("html").getAttribute("data-theme")));
-  await sleep(500);
   await shot("running-dark");
   await editor.status().locator("a").click();
   await until("it is paused", async () => (await state(frame)) === "paused" && /paused/.test(await editor.status().innerText()));

@@ -20,6 +20,8 @@ export interface Row {
   id: string;
   label: string;
   description: string;
+  /** For a screen reader. */
+  spoken: string;
   tooltip: string;
   /** A codicon, and the theme's colour for it. */
   icon: string;

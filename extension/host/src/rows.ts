@@ -15,7 +15,8 @@ export function row(session: Session): Row {
   return {
     id,
     label: name,
-    description: `${state} · step ${format.count(step)} · loss ${format.loss(loss)}`,
+    description: `step ${format.count(step)} · loss ${format.loss(loss)}`,
+    spoken: `${name}, ${state}, step ${format.count(step)}, loss ${format.loss(loss)}`,
     tooltip: [
       `${project ? `${project} / ` : ""}${name} (${id})`, `${state}${reason && `: ${reason}`}`,
       `step ${format.count(step)}, epoch ${epoch}, loss ${format.loss(loss)}`, `started ${format.moment(started)}`, script, `in ${cwd}`,

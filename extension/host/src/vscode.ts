@@ -267,10 +267,10 @@ function script(document: vscode.TextDocument): Script {
   return { path: document.uri.fsPath, text: document.getText() };
 }
 
-function treeItem({ id, label, description, tooltip, icon, colour, kind }: Row): vscode.TreeItem {
+function treeItem({ id, label, description, spoken, tooltip, icon, colour, kind }: Row): vscode.TreeItem {
   const item = new vscode.TreeItem(label);
   item.iconPath = new vscode.ThemeIcon(icon, new vscode.ThemeColor(colour));
-  return Object.assign(item, { id, description, tooltip, contextValue: kind, accessibilityInformation: { label: `${label}, ${description}` } });
+  return Object.assign(item, { id, description, tooltip, contextValue: kind, accessibilityInformation: { label: spoken } });
 }
 
 async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {

@@ -55,6 +55,12 @@ describe("the extension", () => {
   });
 
 
+  it("names every command and setting in its README", () => {
+    const text = fs.readFileSync("README.md", "utf8");
+    for (const { title } of manifest.contributes.commands) expect(text).toContain(title);
+    for (const name of Object.keys(manifest.contributes.configuration.properties)) expect(text).toContain(`\`${name}\``);
+  });
+
   it("restricts, in an untrusted workspace, each setting that chooses what runs", () => {
     const chooses = ["onthefly.python", "onthefly.packageSource", "onthefly.minPythonPackage"];
     expect(manifest.capabilities.untrustedWorkspaces).toMatchObject({ supported: "limited", restrictedConfigurations: chooses });
@@ -225,7 +231,7 @@ describe("the view", () => {
     for (let step = 0; step < 50; step++) listener.text(JSON.stringify({ type: "session", session: session({ step }) }));
     await vi.advanceTimersByTimeAsync(600);
     expect(editor.refreshed).toBe(1);
-    expect(editor.rowsOf().map(({ description }) => description)).toEqual(["running · step 49 · loss 0.5000"]);
+    expect(editor.rowsOf().map(({ description }) => description)).toEqual(["step 49 · loss 0.5000"]);
     vi.useRealTimers();
   });
 });

@@ -163,7 +163,7 @@ describe("notices", () => {
 
 describe("rows", () => {
   it("say what a session is, and which actions it has", () => {
-    expect(row(session({ state: "paused" }))).toMatchObject({ label: "train.py", description: "paused · step 1,200 · loss 0.5000", icon: "debug-pause", kind: "paused" });
+    expect(row(session({ state: "paused" }))).toMatchObject({ label: "train.py", description: "step 1,200 · loss 0.5000", spoken: "train.py, paused, step 1,200, loss 0.5000", icon: "debug-pause", kind: "paused" });
     expect(["starting", "running", "pausing", "ended", "crashed", "imported"].map((state) => row(session({ state: state as Session["state"] })).kind)).toEqual(["running", "running", "paused", "ended", "ended", "ended"]);
   });
 });
