@@ -35,7 +35,7 @@ export class EditorHub implements Hub {
   start(listener: Listener): void {
     this.window.addEventListener("message", ({ data, origin }: MessageEvent<unknown>) => {
       // The editor's frame around this one has the same origin; whoever else posts here is nobody.
-      if (origin === this.window.location.origin) this.receive(data as ToPage, listener);
+      if (origin === this.window.origin) this.receive(data as ToPage, listener);
     });
     this.webview.postMessage({ type: "start" });
   }

@@ -6,7 +6,7 @@ import type { FromPage, ToPage } from "../src/wire";
 let posted: FromPage[];
 let heard: unknown[];
 let hub: EditorHub;
-let page: EventTarget & { location: { origin: string } };
+let page: EventTarget & { origin: string };
 
 function say(message: ToPage, origin = "vscode-webview://own"): void {
   page.dispatchEvent(new MessageEvent("message", { data: message, origin }));
@@ -15,7 +15,7 @@ function say(message: ToPage, origin = "vscode-webview://own"): void {
 beforeEach(() => {
   posted = [];
   heard = [];
-  page = Object.assign(new EventTarget(), { location: { origin: "vscode-webview://own" } });
+  page = Object.assign(new EventTarget(), { origin: "vscode-webview://own" });
   hub = new EditorHub(
     { postMessage: (message) => { posted.push(message); }, getState: () => undefined, setState: () => undefined },
     page as unknown as Window,

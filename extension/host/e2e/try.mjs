@@ -1,14 +1,31 @@
 import { Editor, sleep, until } from "./editor.mjs";
 const { VSIX, FOLDER, SCRIPT, PYTHON, SHOTS } = process.env;
-const editor = await Editor.start({ vsix: VSIX, trust: true, machine: { "onthefly.python": PYTHON } });
+const editor = await Editor.start({ vsix: VSIX, machine: { "onthefly.python": PYTHON }, settings: { "editor.minimap.enabled": false } });
 const { page } = editor;
+const state = (frame) => frame.locator(".state strong").innerText({ timeout: 3000 });
 try {
 await editor.open(FOLDER);
 await editor.file(SCRIPT);
-const lens = page.locator(".codelens-decoration a", { hasText: "Run with OnTheFly" });
-await lens.waitFor();
+await page.locator(".codelens-decoration a", { hasText: "Run with OnTheFly" }).waitFor();
 await editor.command("OnTheFly: Run with OnTheFly");
-for (let i = 0; i < 4; i++) { await sleep(1000); console.log(i, await editor.notices(), (await page.locator(".notifications-toasts").first().innerHTML().catch((e) => e.message)).replace(/style="[^"]*"/g, "").slice(0, 1500)); }
-await page.screenshot({ path: `${SHOTS}/try.png` });
+const frame = editor.dashboard();
+await until("runs", async () => (await state(frame)) === "running", 60);
+await editor.command("OnTheFly: Focus on Sessions View");
+await sleep(1500);
+const row = page.locator('.monaco-list-row[aria-label^="train it.py"]').first();
+await row.click({ button: "right" });
+await page.locator(".monaco-menu .action-label", { hasText: "Show Dashboard" }).first().click();
+await until("two panels", async () => (await page.locator('.tab:has-text("OnTheFly")').count()) === 2);
+await sleep(3000);
+const texts = async () => { const out = []; for (const f of page.frames()) { const t = await f.evaluate(() => document.querySelector("#app")?.innerText.slice(0, 70)).catch(() => ""); if (t) out.push(JSON.stringify(t)); } return out; };
+console.log(await texts());
+await sleep(62000);
+await sleep(3000);
+await page.reload();
+await until("tabs", async () => (await page.locator(".tab:has-text(\"OnTheFly\")").count()) > 0); await sleep(8000);
+console.log(await page.locator('.tab:has-text("OnTheFly")').count(), await texts());
+await editor.dashboard().getByRole("button", { name: "CSV" }).click();
+await sleep(1500);
+await page.screenshot({ path: `${SHOTS}/save.png` });
 } catch (e) { console.log(e.message); await page.screenshot({ path: `${SHOTS}/try2.png` }); }
 await editor.stop(); process.exit();

@@ -16,7 +16,8 @@ import { Sessions } from "./sessions";
 import { Status } from "./status";
 
 const VIEW = "onthefly.sessions";
-const ROWS_MS = 500;
+const ROWS_MS = 300;
+const FIGURES_MS = 3000;
 
 export class OnTheFly {
   readonly sessions: Sessions;
@@ -156,20 +157,22 @@ export class OnTheFly {
     if (place) await this.editor.write(place, content);
   }
 
-  /** The view of sessions, drawn anew twice a second at most. */
+  /** The view of sessions: soon where one is new or in another state, every few seconds where only its figures moved. */
   private view(): void {
-    let drawn = "";
-    const rows = () => (this.sessions.connected ? this.sessions.all.map(row) : []);
-    const view = this.editor.rows(VIEW, rows);
+    let [drawn, at] = ["", 0];
+    const shown = () => (this.sessions.connected ? this.sessions.all : []);
+    const view = this.editor.rows(VIEW, () => shown().map(row));
     let timer: NodeJS.Timeout | undefined;
-    this.sessions.onChange(() => {
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        const now = JSON.stringify(rows());
-        if (now !== drawn) view.refresh();
-        drawn = now;
-      }, ROWS_MS);
-    });
+    const look = () => {
+      timer = undefined;
+      const now = JSON.stringify(shown().map(({ id, state, name }) => [id, state, name]));
+      if (now === drawn && Date.now() < at + FIGURES_MS) timer = setTimeout(look, ROWS_MS);
+      else {
+        [drawn, at] = [now, Date.now()];
+        view.refresh();
+      }
+    };
+    this.sessions.onChange(() => { timer ??= setTimeout(look, ROWS_MS); });
   }
 }
 

@@ -224,14 +224,23 @@ describe("open in browser", () => {
 });
 
 describe("the view", () => {
-  it("lists sessions, and is drawn twice a second at most", async () => {
+  it("is drawn soon where a session is in another state, and seldom where only its figures moved", async () => {
     vi.useFakeTimers();
     hub();
     const listener = (extension.sessions.connection as unknown as { listener: { text(text: string): void } }).listener;
-    for (let step = 0; step < 50; step++) listener.text(JSON.stringify({ type: "session", session: session({ step }) }));
-    await vi.advanceTimersByTimeAsync(600);
+    const say = (changes: object) => { listener.text(JSON.stringify({ type: "session", session: session(changes) })); };
+    say({});
+    await vi.advanceTimersByTimeAsync(400);
     expect(editor.refreshed).toBe(1);
+    for (let step = 0; step < 50; step++) {
+      say({ step });
+      await vi.advanceTimersByTimeAsync(100);
+    }
+    expect(editor.refreshed).toBe(2);
     expect(editor.rowsOf().map(({ description }) => description)).toEqual(["step 49 · loss 0.5000"]);
+    say({ state: "paused" });
+    await vi.advanceTimersByTimeAsync(400);
+    expect(editor.refreshed).toBe(3);
     vi.useRealTimers();
   });
 });
