@@ -116,7 +116,7 @@ def test_a_person_runs_watches_pauses_and_reloads(home: Home, project: Path) -> 
 @pytest.mark.skipif(not bare_python(), reason="every interpreter here has OnTheFly")
 def test_what_is_missing_is_said(home: Home, project: Path) -> None:
     said = drive(home, "odd.mjs", FOLDER=str(project), SCRIPT="train it.py")
-    assert "a hub is started in place of the dead one" in said
+    assert "the package is installed after a yes; a hub is started in place of the dead one" in said
 
 
 @pytest.mark.skipif(not bare_python(), reason="every interpreter here has OnTheFly")

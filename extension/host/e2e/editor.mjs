@@ -55,8 +55,7 @@ export class Editor {
     fs.writeFileSync(`${folder}/user/User/settings.json`, JSON.stringify(all));
     // Paths of this machine count as such: to the editor it is a remote one.
     fs.mkdirSync(`${folder}/user/Machine`);
-    editor.machineFile = `${folder}/user/Machine/settings.json`;
-    fs.writeFileSync(editor.machineFile, JSON.stringify(machine));
+    fs.writeFileSync(`${folder}/user/Machine/settings.json`, JSON.stringify(machine));
     const common = ["--config", `${folder}/config.yaml`, "--user-data-dir", `${folder}/user`, "--extensions-dir", `${folder}/extensions`];
     const kept = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("VSCODE_")));
     // Without a gallery it asks nobody for anything.

@@ -3,17 +3,29 @@
 import fs from "node:fs";
 import { Editor, until } from "./editor.mjs";
 
-const { VSIX, FOLDER, SCRIPT, PYTHON, BARE_PYTHON, SHOTS, ONTHEFLY_RUNTIME_DIR: RUNTIME } = process.env;
+const { VSIX, FOLDER, SCRIPT, SCRATCH, PYTHON, BARE_PYTHON, SHOTS, ONTHEFLY_RUNTIME_DIR: RUNTIME } = process.env;
+
+// An interpreter that has the package once pip was told to install something. pip itself is not run.
+const LACKING = `${SCRATCH}/my python`;
+const TOLD = `${SCRATCH}/pip-was-told`;
+fs.writeFileSync(LACKING, `#!/bin/sh
+[ "$1 $2" = "-m pip" ] && { printf '%s\\n' "$@" > '${TOLD}'; exit 0; }
+[ -e '${TOLD}' ] && exec '${PYTHON}' "$@"
+exec '${BARE_PYTHON}' "$@"
+`, { mode: 0o755 });
 
 const started = Date.now();
 const done = (what) => { console.log(`${((Date.now() - started) / 1000).toFixed(1)} s: ${what}`); };
-const editor = await Editor.start({ vsix: VSIX, trust: true, machine: { "onthefly.python": BARE_PYTHON } });
+const editor = await Editor.start({ vsix: VSIX, trust: true, machine: { "onthefly.python": LACKING } });
 const { page } = editor;
 const wrong = [];
 page.on("console", (message) => {
   if (/activating extension 'onthefly|onthefly\.onthefly.*(failed|error)/i.test(message.text())) wrong.push(message.text().slice(0, 500));
 });
 
+function check(right, what) {
+  if (!right) throw new Error(`wrong: ${what}`);
+}
 const said = (text) => until(`it says: ${text}`, async () => (await editor.notices()).some((notice) => notice.includes(text)));
 const clear = () => editor.command("Notifications: Clear All Notifications");
 const onPage = (text) => until(`the page says: ${text}`, async () => (await editor.dashboard().locator("body").innerText()).includes(text));
@@ -47,14 +59,15 @@ async function main() {
   await onPage("The Python package is needed to start one");
   done("an interpreter without the package is offered it, and nothing is installed without a yes");
 
-  fs.writeFileSync(editor.machineFile, JSON.stringify({ "onthefly.python": PYTHON }));
-  await until("the hub is started with the other interpreter", async () => {
-    await editor.command("OnTheFly: Show Dashboard");
-    return until("another hub", () => JSON.parse(fs.readFileSync(`${RUNTIME}/hub.json`, "utf8")).pid !== dead.pid, 6);
-  }, 30);
+  await editor.command("OnTheFly: Show Dashboard");
+  await said("has no OnTheFly");
+  await page.locator(".notification-toast").getByRole("button", { name: "Install" }).click();
+  await until("pip was told", () => fs.existsSync(TOLD));
+  check(fs.readFileSync(TOLD, "utf8") === "-m\npip\ninstall\nonthefly-ai>=1.0\n", "what pip was told");
+  await until("another hub", () => JSON.parse(fs.readFileSync(`${RUNTIME}/hub.json`, "utf8")).pid !== dead.pid);
   await onPage("Waiting for a script");
   await page.screenshot({ path: `${SHOTS}/waiting.png` });
-  done("a hub is started in place of the dead one, and the page finds it");
+  done("the package is installed after a yes; a hub is started in place of the dead one, and the page finds it");
 }
 
 try {
