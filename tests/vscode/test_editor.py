@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -81,20 +83,21 @@ def drive(home: Home, program: str, **environment: str) -> str:
     """Run one of the host's e2e programs to its end; what it printed, if all was as it should be."""
     editor = vscode.find()
     assert editor is not None
-    scratch = home.folder / "scratch"
-    scratch.mkdir()
+    scratch = tempfile.mkdtemp(prefix="onthefly-")  # short: the editor's sockets lie in it
     process = subprocess.Popen(
         [str(editor.node), f"e2e/{program}"], cwd=HOST, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
         env={**home.environment, "CODE_SERVER": str(editor.entry), "CHROMIUM": chromium.find(), "VSIX": str(VSIX),
-             "SCRATCH": str(scratch), "SHOTS": str(REPOSITORY / "screenshots"), "PYTHON": sys.executable,
-             "BARE_PYTHON": bare_python(), **environment},
+             "SCRATCH": scratch, "TMPDIR": scratch, "XDG_RUNTIME_DIR": scratch,
+             "SHOTS": str(REPOSITORY / "screenshots"), "PYTHON": sys.executable, "BARE_PYTHON": bare_python(),
+             **environment},
     )  # fmt: skip
     try:
         said, _ = process.communicate(timeout=180)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(scratch, ignore_errors=True)
     assert process.returncode == 0, said
     return said
 

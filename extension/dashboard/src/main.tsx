@@ -23,12 +23,15 @@ function inEditor(webview: Webview): Model {
     model.choose(kept.metric);
   }
   hub.onFollow = (session) => { model.follow(session); };
-  let [session, metric] = ["", ""];
+  let told = "";
   model.subscribe(() => {
-    if (model.wanted === session && model.metric === metric) return;
-    [session, metric] = [model.wanted, model.metric];
-    webview.setState({ session, metric });
-    webview.postMessage({ type: "shows", session });
+    const { wanted, metric } = model;
+    const name = wanted === model.session?.id ? model.session.name : "";
+    const now = JSON.stringify([wanted, metric, name]);
+    if (now === told) return;
+    told = now;
+    webview.setState({ session: wanted, metric });
+    webview.postMessage({ type: "shows", session: wanted, name });
   });
   return model;
 }

@@ -10,8 +10,8 @@ export type FromPage =
   /** `GET /api/v1/<path>`; answered with `got` of the same id. */
   | { type: "get"; id: number; path: string }
   | { type: "save"; name: string; content: ArrayBuffer }
-  /** Which session is shown from now on; `last` stands for whichever is the newest. */
-  | { type: "shows"; session: string };
+  /** Which session is shown from now on, and its name; `last` stands for whichever is the newest. */
+  | { type: "shows"; session: string; name: string };
 
 export type ToPage =
   /** `hint`: what a person can do about it. */

@@ -91,7 +91,7 @@ async function main() {
   const opened = editor.context.waitForEvent("page");
   await editor.command("OnTheFly: Open Dashboard in Browser");
   const outside = await opened;
-  await until("the dashboard in the browser, behind the editor's proxy", async () => (await state(outside)) === "running" && /\/proxy\/\d+\/$/.test(outside.url()));
+  await until("the dashboard in the browser, behind the editor's proxy", async () => (await state(outside)) === "running" && /\/proxy\/\d+\/$/.test(outside.url()), 20);
   done("opened in the browser");
 }
 
@@ -101,8 +101,10 @@ try {
   process.exitCode = wrong.length ? 1 : 0;
 } catch (error) {
   console.log(error.message, wrong);
-  await editor.command("Notifications: Show Notifications").catch(() => undefined);
-  await shot("failed").catch(() => undefined);
+  for (const [number, shown] of editor.context.pages().entries()) {
+    console.log(await shown.locator("body").innerText().then((text) => text.slice(0, 300), String));
+    await shown.screenshot({ path: `${SHOTS}/failed-${number}.png` }).catch(() => undefined);
+  }
   process.exitCode = 1;
 } finally {
   await editor.stop();

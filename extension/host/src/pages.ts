@@ -13,6 +13,7 @@ const NEWEST = "last";
 /** Messages on their way to a page that does not take them; then it is cut off until it did. */
 const MAX_WAITING = 500;
 const MAX_PATH = 2000;
+const MAX_TITLE = 60;
 /** What a page may ask the hub for: its own interface, by names and queries. */
 const PATH = /^(?:hub|sessions(?:\/[A-Za-z0-9]{1,16}(?:\/[a-z]+(?:\/\d+)?)?)?)(?:\?[^#\s\\]*)?$/;
 const CLIENT_MESSAGES: ReadonlySet<unknown> = new Set(["subscribe", "command", "ping"]);
@@ -101,6 +102,7 @@ export class Pages {
         break;
       case "shows":
         from.session = told.session;
+        from.panel.title(told.name ? `${told.name.slice(0, MAX_TITLE)} - OnTheFly` : "OnTheFly");
         break;
     }
   }
@@ -125,7 +127,7 @@ function read(message: unknown): FromPage | null {
     send: () => CLIENT_MESSAGES.has((fields["message"] as { type?: unknown } | null | undefined)?.type),
     get: () => typeof fields["id"] === "number" && typeof fields["path"] === "string",
     save: () => typeof fields["name"] === "string" && fields["content"] instanceof ArrayBuffer,
-    shows: () => typeof fields["session"] === "string",
+    shows: () => typeof fields["session"] === "string" && typeof fields["name"] === "string",
   };
   const type = fields["type"];
   return typeof type === "string" && Object.hasOwn(fits, type) && fits[type as FromPage["type"]]() ? (message as FromPage) : null;

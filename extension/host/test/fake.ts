@@ -13,7 +13,8 @@ export class FakePanel implements Panel {
   file = (...parts: string[]) => `webview:/${parts.join("/")}`;
   html(text: string): void { this.shown = text; }
   post(message: unknown): Promise<boolean> { this.posted.push(message); return Promise.resolve(true); }
-  title(): void { /* not looked at */ }
+  titled = "";
+  title(text: string): void { this.titled = text; }
   reveal(): void { this.revealed++; }
   onMessage(listener: (message: unknown) => void): void { this.tell = listener; }
   onClose(listener: () => void): void { this.close = listener; }

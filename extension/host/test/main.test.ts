@@ -129,6 +129,8 @@ describe("show dashboard", () => {
     await command("showDashboard", { id: "k3f9q2ma" });
     editor.made[1]?.tell({ type: "start" });
     expect(editor.made[1]?.posted[0]).toEqual({ type: "follow", session: "k3f9q2ma" });
+    editor.made[1]?.tell({ type: "shows", session: "k3f9q2ma", name: "train.py" });
+    expect(editor.made[1]?.titled).toBe("train.py - OnTheFly");
     await command("showDashboard", { id: "k3f9q2ma" });
     expect(editor.made).toHaveLength(2);
     editor.made[1]?.close();
