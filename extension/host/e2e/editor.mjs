@@ -81,21 +81,23 @@ export class Editor {
 
   /** Run a command from the palette. */
   async command(title) {
-    await this.page.keyboard.press("F1");
-    const input = this.page.locator(".quick-input-widget input[type=text]").first();
-    await input.waitFor();
-    await input.fill(`>${title}`);
-    await this.page.locator(`.quick-input-list .monaco-list-row:has-text("${title}")`).first().click();
+    await this.choose("F1", `>${title}`, title);
   }
 
   /** Open a file by its name. */
   async file(name) {
-    await this.page.keyboard.press("Control+P");
+    await this.choose("Control+P", name, name);
+    await this.page.locator(`.tab:has-text("${name}")`).first().waitFor();
+  }
+
+  /** Type into the palette, and take what it offers first: by the key, for its rows move until it has settled. */
+  async choose(key, text, offered) {
+    await this.page.keyboard.press(key);
     const input = this.page.locator(".quick-input-widget input[type=text]").first();
     await input.waitFor();
-    await input.fill(name);
-    await this.page.locator(`.quick-input-list .monaco-list-row:has-text("${name}")`).first().click();
-    await this.page.locator(`.tab:has-text("${name}")`).first().waitFor();
+    await input.fill(text);
+    await this.page.locator(`.quick-input-list .monaco-list-row.focused:has-text("${offered}")`).first().waitFor();
+    await this.page.keyboard.press("Enter");
   }
 
   /** What stands in the status bar under that name. */

@@ -27,6 +27,8 @@ const state = (frame) => frame.locator(".state strong").innerText({ timeout: 500
 const curve = (frame) => frame.locator("[role=img]").first().getAttribute("aria-label", { timeout: 5000 });
 const inBar = async () => /step ([\d,]+)/.exec(await editor.status().innerText())?.[1];
 
+const hubFile = () => JSON.parse(fs.readFileSync(`${process.env.ONTHEFLY_RUNTIME_DIR}/hub.json`, "utf8"));
+
 async function shot(name) {
   fs.mkdirSync(SHOTS, { recursive: true });
   await page.mouse.move(700, 700); // where nothing answers to a pointer
@@ -53,7 +55,14 @@ async function main() {
   await until("the curve moves", async () => (await curve(frame)) !== first);
   await until("the step count moves", async () => (await steps(frame)) > before);
   done("the curve moves");
-  check(!JSON.stringify(await frame.locator("html").evaluate((root) => root.outerHTML)).includes("onthefly.token"), "no token in the page");
+  const held = await frame.locator("html").evaluate(async (root) => ({
+    text: [root.outerHTML, JSON.stringify(sessionStorage), JSON.stringify(localStorage), JSON.stringify(performance.getEntries())].join(),
+    reached: await fetch("/healthz").then(() => true, () => false),
+  }));
+  check(!held.text.includes(hubFile().token), "no token in the page");
+  check(!held.reached, "the page reaches nothing by itself");
+  await until("the policy has said so", () => wrong.some((text) => text.includes("healthz")));
+  wrong.length = 0;
 
   await until("the status bar has the session", async () => /running · step/.test(await editor.status().innerText()));
   await editor.command("View: Toggle Primary Side Bar Visibility");
@@ -66,23 +75,22 @@ async function main() {
   await shot("running-dark");
   await editor.status().locator("a").click();
   await until("it is paused", async () => (await state(frame)) === "paused" && /paused/.test(await editor.status().innerText()));
-  const [held, bar] = [await steps(frame), await inBar()];
+  const [paused, bar] = [await steps(frame), await inBar()];
   await sleep(1000);
-  check((await steps(frame)) === held && (await inBar()) === bar, "the step count stands still while it is paused");
+  check((await steps(frame)) === paused && (await inBar()) === bar, "the step count stands still while it is paused");
   done("paused from the status bar; the step count stands still");
 
   await page.reload();
   const again = editor.dashboard();
-  await until("the page is restored", async () => (await state(again)) === "paused" && (await steps(again)) === held, 60);
+  await until("the page is restored", async () => (await state(again)) === "paused" && (await steps(again)) === paused, 60);
   await until("the status bar is restored", async () => /paused/.test(await editor.status().innerText()));
   await until("its terminal is restored", () => page.locator(".terminal-outer-container, .integrated-terminal").getByText(/epoch \d+: loss/).first().isVisible());
   done("reloaded and restored");
   await editor.status().locator("a").click();
-  await until("it runs again", async () => (await state(again)) === "running" && (await steps(again)) > held);
+  await until("it runs again", async () => (await state(again)) === "running" && (await steps(again)) > paused);
   done("resumed from the status bar");
 
-  const hub = JSON.parse(fs.readFileSync(`${process.env.ONTHEFLY_RUNTIME_DIR}/hub.json`, "utf8"));
-  process.kill(hub.pid, "SIGKILL");
+  process.kill(hubFile().pid, "SIGKILL");
   await until("the page says that the hub is gone", () => again.locator(".banner").isVisible());
   const killed = await steps(again);
   await until("another hub has taken over", async () => !(await again.locator(".banner").isVisible()) && (await steps(again)) > killed);
@@ -102,7 +110,7 @@ try {
 } catch (error) {
   console.log(error.message, wrong);
   for (const [number, shown] of editor.context.pages().entries()) {
-    console.log(await shown.locator("body").innerText().then((text) => text.slice(0, 300), String));
+    console.log(await shown.locator("body").innerText().then((text) => text.replaceAll("\n", " ").slice(0, 300), String));
     await shown.screenshot({ path: `${SHOTS}/failed-${number}.png` }).catch(() => undefined);
   }
   process.exitCode = 1;

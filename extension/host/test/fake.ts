@@ -22,7 +22,7 @@ export class FakePanel implements Panel {
 
 export class FakeEditor implements Editor {
   isTrusted = true;
-  roots: string[] = ["/work"];
+  roots: string[] = ["/project"];
   documents: Script[] = [];
   active: string | undefined;
   savable = true;
@@ -102,7 +102,7 @@ export class FakeEditor implements Editor {
 
 export function session(changes: Partial<Session> = {}): Session {
   return {
-    id: "k3f9q2ma", name: "train.py", project: "", script: "/work/train.py", argv: [], cwd: "/work", run: "baseline", state: "running",
+    id: "k3f9q2ma", name: "train.py", project: "", script: "/project/train.py", argv: [], cwd: "/project", run: "baseline", state: "running",
     since: 0, by: "", reason: "", started: 0, ended: null, step: 1200, epoch: 1, backwards: 1200, samples: 384, loss: 0.5,
     step_ms: 2, onthefly_us: 20, world_size: 1, ranks: [], notices: [], versions: {}, ...changes,
   };

@@ -74,15 +74,15 @@ describe("the extension", () => {
   });
 
   it("marks the scripts that train, for the button", () => {
-    editor.documents = [{ path: "/work/t.py", text: "import torch\nif __name__ == '__main__': f()" }];
+    editor.documents = [{ path: "/project/t.py", text: "import torch\nif __name__ == '__main__': f()" }];
     editor.happen("scripts");
-    expect(editor.contexts.get("onthefly.scripts")).toEqual(["/work/t.py"]);
+    expect(editor.contexts.get("onthefly.scripts")).toEqual(["/project/t.py"]);
   });
 
   it("runs what a lens or a menu names", async () => {
-    await command("run", "/work/a.py");
-    await command("run", { fsPath: "/work/b.py" });
-    expect(editor.launched.map(({ args }) => args[2])).toEqual(["/work/a.py", "/work/b.py"]);
+    await command("run", "/project/a.py");
+    await command("run", { fsPath: "/project/b.py" });
+    expect(editor.launched.map(({ args }) => args[2])).toEqual(["/project/a.py", "/project/b.py"]);
     await command("getStarted");
     expect(editor.executed[0]?.[0]).toBe("workbench.action.openWalkthrough");
   });
@@ -181,9 +181,9 @@ describe("a page", () => {
 
   it("saves files where the person says, under a name without folders", async () => {
     await command("showDashboard");
-    editor.answers = ["/work/a.csv"];
+    editor.answers = ["/project/a.csv"];
     editor.made[0]?.tell({ type: "save", name: "../../a.csv", content: new TextEncoder().encode("x").buffer });
-    await vi.waitFor(() => { expect([...editor.written.keys()]).toEqual(["/work/a.csv"]); });
+    await vi.waitFor(() => { expect([...editor.written.keys()]).toEqual(["/project/a.csv"]); });
   });
 });
 

@@ -3,7 +3,7 @@ import { Python, requirement, type Execute } from "../src/python";
 import { Runs } from "../src/runs";
 import { FakeEditor } from "./fake";
 
-const SCRIPT = "/work/it's a project/train it.py";
+const SCRIPT = "/project/it's a project/train it.py";
 const TEXT = 'import torch\n\nif __name__ == "__main__":\n    main()\n';
 
 let editor: FakeEditor;
@@ -35,7 +35,7 @@ describe("run", () => {
   it("runs the module on the script, each argument a word of its own, in the workspace folder", async () => {
     editor.memory.set(`arguments ${SCRIPT}`, `--epochs 3 --name "my run"`);
     await runs.run(undefined);
-    expect(editor.launched).toEqual([{ name: "OnTheFly: train it.py", program: "python3", args: ["-m", "onthefly", SCRIPT, "--epochs", "3", "--name", "my run"], cwd: "/work" }]);
+    expect(editor.launched).toEqual([{ name: "OnTheFly: train it.py", program: "python3", args: ["-m", "onthefly", SCRIPT, "--epochs", "3", "--name", "my run"], cwd: "/project" }]);
     expect(shown).toBe(1);
   });
 
@@ -84,7 +84,7 @@ describe("run", () => {
     expect(runs.lenses({ path: SCRIPT, text: TEXT }).map(({ title, line }) => [title, line])).toEqual([
       ["$(play) Run with OnTheFly", 2], ["$(debug-alt) Debug with OnTheFly", 2], ["arguments: --lr 0.1", 2],
     ]);
-    expect(runs.lenses({ path: "/work/other.py", text: TEXT })[2]?.title).toBe("arguments…");
+    expect(runs.lenses({ path: "/project/other.py", text: TEXT })[2]?.title).toBe("arguments…");
     editor.answers = [undefined];
     await runs.runWithArguments(SCRIPT);
     expect(editor.launched).toHaveLength(1);
@@ -94,14 +94,14 @@ describe("run", () => {
     expect(runs.lenses({ path: SCRIPT, text: "import numpy" })).toEqual([]);
     editor.settings["codeLens"] = false;
     expect(runs.lenses({ path: SCRIPT, text: TEXT })).toEqual([]);
-    editor.documents = [{ path: SCRIPT, text: TEXT }, { path: "/work/no.py", text: "" }];
+    editor.documents = [{ path: SCRIPT, text: TEXT }, { path: "/project/no.py", text: "" }];
     expect(runs.training()).toEqual([SCRIPT]);
   });
 });
 
 describe("the interpreter", () => {
   it("is the Python extension's, else the setting's, else the first of the PATH that runs", async () => {
-    Object.assign(says, { "/venv/bin/python": "1.0", "/work/.venv/bin/python": "1.1", python: "1.2" });
+    Object.assign(says, { "/venv/bin/python": "1.0", "/project/.venv/bin/python": "1.1", python: "1.2" });
     editor.settings["python"] = ".venv/bin/python";
     editor.python = "/venv/bin/python";
     await runs.run(SCRIPT);
@@ -111,7 +111,7 @@ describe("the interpreter", () => {
     await runs.run(SCRIPT);
     says["python3"] = new Error("the shim of a store");
     await runs.run(SCRIPT);
-    expect(editor.launched.map(({ program }) => program)).toEqual(["/venv/bin/python", "/work/.venv/bin/python", "python3", "python"]);
+    expect(editor.launched.map(({ program }) => program)).toEqual(["/venv/bin/python", "/project/.venv/bin/python", "python3", "python"]);
   });
 
   it("is said to be missing where none runs", async () => {
@@ -187,6 +187,6 @@ describe("debug", () => {
     editor.debugger = true;
     editor.memory.set(`arguments ${SCRIPT}`, "-x");
     await runs.debug(SCRIPT);
-    expect(editor.debugged[0]).toMatchObject({ type: "debugpy", module: "onthefly", args: [SCRIPT, "-x"], python: "python3", cwd: "/work", subProcess: true });
+    expect(editor.debugged[0]).toMatchObject({ type: "debugpy", module: "onthefly", args: [SCRIPT, "-x"], python: "python3", cwd: "/project", subProcess: true });
   });
 });

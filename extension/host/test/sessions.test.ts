@@ -173,18 +173,18 @@ describe("export", () => {
 
   it("writes what the hub renders", async () => {
     const ask = answer(true, "a,b\n");
-    editor.answers = [1, "/work/x.CSV"];
+    editor.answers = [1, "/project/x.CSV"];
     await exportRecords(session(), sessions, editor);
     expect(ask).toHaveBeenCalledWith("sessions/k3f9q2ma/metrics?format=csv");
-    expect(new TextDecoder().decode(editor.written.get("/work/x.CSV"))).toBe("a,b\n");
+    expect(new TextDecoder().decode(editor.written.get("/project/x.CSV"))).toBe("a,b\n");
   });
 
   it("refuses other endings, says the hub's words, and does nothing where the dialogue was closed", async () => {
     answer(false, '{"error": {"message": "no pyarrow", "remedy": "pip install it"}}');
-    editor.answers = [0, "/work/x.txt"];
+    editor.answers = [0, "/project/x.txt"];
     await exportRecords(session(), sessions, editor);
     expect(editor.said[0]?.[1]).toContain("must end in .parquet, .csv or .json");
-    editor.answers = [0, "/work/x.parquet"];
+    editor.answers = [0, "/project/x.parquet"];
     await expect(exportRecords(session(), sessions, editor)).rejects.toThrow("no pyarrow: pip install it");
     editor.answers = [0, undefined];
     await exportRecords(session(), sessions, editor);
