@@ -53,7 +53,7 @@ ROWS = [
     Row(5, "the token leaks", "it is in no argv, environment, log or record", ("faults/test_bad_input",)),
     Row(6, "another user of the machine; a wider address", "refused without `--i-know`; folders are closed",
         ("hub/test_hosts",)),
-    Row(7, "the page in an editor; an editor's proxy", "no token in the page, nothing in or out; its name is told first",
+    Row(7, "the page in an editor; an editor's proxy", "no token in the page, nothing in or out; the name is told",
         ("vscode/", "hub/test_origins")),
     Row(8, "markup in names, logs, reasons", "shown as text, no request leaves", ("e2e/test_hostile_texts",)),
     Row(9, "paths in ids, names and routes", "nothing outside the data folder is read or changed",
