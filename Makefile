@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 NODE_MODULES := extension/node_modules/.package-lock.json
 STATIC := onthefly/hub/static
 
-.PHONY: demo test check-python check-dashboard pytest faults bench types dashboard format clean
+.PHONY: demo test check-python check-dashboard vsix pytest faults bench types dashboard format clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -39,9 +39,17 @@ check-dashboard: $(VENV)/.dev
 	$(PY) scripts/node.py run build
 	git diff --exit-code --stat -- $(STATIC)
 	test -z "$$(git status --porcelain -- $(STATIC))"
+	$(PY) scripts/node.py run package
+
+# The VS Code extension, with the dashboard inside: dist/onthefly.vsix.
+vsix: $(VENV)/bin/python
+	$(PY) scripts/node.py ci
+	$(PY) scripts/node.py run build
+	$(PY) scripts/node.py run package
 
 pytest: $(VENV)/.dev
 	$(PY) scripts/chromium.py
+	$(PY) -m scripts.vscode
 	$(VENV)/bin/pytest -m alone
 	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile
 
@@ -65,4 +73,4 @@ format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .tools extension/node_modules extension/*/node_modules dist
+	rm -rf $(VENV) .tools extension/node_modules extension/*/node_modules extension/host/dist dist

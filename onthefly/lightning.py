@@ -4,9 +4,9 @@ What is recorded comes by the same hooks as everywhere (:mod:`onthefly.instrumen
 call is not needed. A callback learns when a ``fit`` begins and ends; ``trainer.fit`` stays what it is, and the model is
 never run by us.
 
-**The test after training.** Roads not taken: in the callback's last hook, inside of ``fit``. There the test is one before the
+**The test after training.** Not in the callback's last hook, inside of ``fit``: there it is before the
 module's ``teardown`` and before the loggers are finalized, and Lightning's state must be saved and restored around it.
-In the place of ``trainer._fit_impl``: a trainer that is sent to spawned ranks must be pickled. So ours stands where
+Not in the place of ``trainer._fit_impl``: a trainer that is sent to spawned ranks must be pickled. So ours stands where
 ``fit`` calls its last function, ``_call_and_handle_interrupt``: when that has returned, ``fit`` has nothing left to do,
 and a test from there is to Lightning what a test from the script's next line is.
 """

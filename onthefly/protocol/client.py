@@ -252,6 +252,13 @@ class CommandRequest(msgspec.Struct, kw_only=True):
     by: str = ""
 
 
+class OriginRequest(msgspec.Struct, kw_only=True):
+    """``POST /api/v1/origins``: answer to that origin as well, until the hub ends; a proxy stands in front of it."""
+
+    origin: str
+    """As browsers write it: ``https://editor.example``."""
+
+
 # WebSocket, client to hub: JSON text.
 
 
@@ -343,7 +350,7 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, Pass, Runs, Series, Sessions,
-    ClientMessage, HubEvent, ColumnsHeader,
+    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, OriginRequest, Pass, Runs, Series,
+    Sessions, ClientMessage, HubEvent, ColumnsHeader,
 )  # fmt: skip
 """What the dashboard's types are generated from."""

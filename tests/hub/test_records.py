@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
+from onthefly.hub import keeper
 from onthefly.link.connection import Connection
 from onthefly.link.frames import LENGTH, encode
 from onthefly.link.proof import MAGIC, nonce
@@ -266,3 +267,15 @@ def test_insert_rate() -> None:
             assert cursor.execute("SELECT count(*) FROM samples").fetchone() == (640_000,)
         store.close()
     assert rate > 170_000, f"{rate:.0f} records/s"
+
+
+def test_a_state_that_was_acknowledged_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its agent does not say it again: a hub that is killed now would leave the state before it to the next one."""
+    monkeypatch.setattr(keeper, "SAVE_SECONDS", 3600.0)
+    with running_hub(tmp_path, 47930) as running, Agent(running.file) as agent:
+        for state in ("running", "paused", "running"):
+            agent.state(state)
+            agent.saved(agent.seq)
+            file = json.loads((tmp_path / "data" / "sessions" / "abcdefgh" / "session.json").read_bytes())
+            assert file["session"]["state"] == state
+        agent.state("ended")

@@ -46,7 +46,7 @@ export function options(element: HTMLElement, height: number, axis: Axis, log: b
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const line: uPlot.Axis = {
     stroke: colour("--muted"),
-    grid: { stroke: colour("--line"), width: 1 },
+    grid: { stroke: colour("--grid"), width: 1 },
     ticks: { show: false },
     gap: 8,
     font: `12px ${style.fontFamily}`,
@@ -61,7 +61,7 @@ export function options(element: HTMLElement, height: number, axis: Axis, log: b
     scales: { x: { time: false }, y: log ? { distr: LOGARITHMIC, range: (_, low, high) => around(low, high) } : { distr: LINEAR } },
     axes: [
       { ...line, grid: { show: false }, size: 30, space: 70, values: (_, ticks, __, ___, step) => ticks.map((tick) => (axis === "time" ? time(tick, step) : format.tick(tick))) },
-      { ...line, grid: { stroke: colour("--line"), width: 1, filter: (_, ticks) => (log ? decades(ticks) : ticks) }, size: (_, labels: string[] | null) => 14 + WIDE * Math.max(3, ...(labels ?? []).map(({ length }) => length)), values: (_, ticks: (number | null)[]) => ticks.map((tick) => (tick === null ? "" : format.tick(tick) + unit)) },
+      { ...line, grid: { stroke: colour("--grid"), width: 1, filter: (_, ticks) => (log ? decades(ticks) : ticks) }, size: (_, labels: string[] | null) => 14 + WIDE * Math.max(3, ...(labels ?? []).map(({ length }) => length)), values: (_, ticks: (number | null)[]) => ticks.map((tick) => (tick === null ? "" : format.tick(tick) + unit)) },
     ],
     bands: [{ series: [2, 1], fill: colour("--accent-faint") }],
     series: [{}, curve("--accent-band", 1), curve("--accent-band", 1), curve("--accent-soft", 1), curve("--accent", 2)],

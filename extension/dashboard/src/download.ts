@@ -4,7 +4,7 @@ import type { Series } from "./protocol";
 /** The most that the hub gives in one answer. */
 export const CSV_POINTS = 20_000;
 
-export function save(name: string, content: Blob): void {
+export function download(name: string, content: Blob): void {
   const address = URL.createObjectURL(content);
   const link = document.createElement("a");
   link.href = address;

@@ -7,7 +7,8 @@ import type { Columns } from "./columns";
 export type Connection = "connecting" | "open" | "lost" | "denied";
 
 export interface Listener {
-  connection(state: Connection): void;
+  /** `hint`: what a person can do about it, where more is known than the page knows. */
+  connection(state: Connection, hint?: string): void;
   event(event: HubEvent): void;
   columns(columns: Columns): void;
 }
@@ -18,6 +19,8 @@ export interface Hub {
   send(message: ClientMessage): boolean;
   /** `GET /api/v1/<path>`, decoded. Rejects with `NotServed` where the hub answers that it will not. */
   get(path: string): Promise<unknown>;
+  /** Hand a file that the page made to the person. */
+  save(name: string, content: Blob): Promise<void>;
 }
 
 /** The code of a request whose route the hub does not have: it is older than this page. */

@@ -29,6 +29,8 @@ const REFRESH_MS = 1000;
 
 export class Model {
   connection: Connection = "connecting";
+  /** What a person can do about the connection, where the way to the hub knows. */
+  hint = "";
   /** When the connection was lost (ms). */
   lostAt = 0;
   sessions: Session[] = [];
@@ -72,8 +74,8 @@ export class Model {
 
   start(): void {
     const listener: Listener = {
-      connection: (state) => {
-        this.connected(state);
+      connection: (state, hint) => {
+        this.connected(state, hint);
       },
       event: (event) => {
         this.event(event);
@@ -86,9 +88,10 @@ export class Model {
     setInterval(() => void this.refresh(), REFRESH_MS);
   }
 
-  connected(state: Connection): void {
+  connected(state: Connection, hint = ""): void {
     if (state === "lost" && this.connection !== "lost") this.lostAt = Date.now();
     this.connection = state;
+    this.hint = hint;
     if (state === "open") this.ask(this.wanted);
     this.changed();
   }

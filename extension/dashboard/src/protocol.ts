@@ -137,6 +137,11 @@ export interface Notice {
   rank: number;
 }
 
+/** ``POST /api/v1/origins``: answer to that origin as well, until the hub ends; a proxy stands in front of it. */
+export interface OriginRequest {
+  origin: string;
+}
+
 /** Opens the page once, in a frame at ``/?pass=<text>``; ``POST /api/v1/token`` takes it for the token. */
 export interface Pass {
   text: string;

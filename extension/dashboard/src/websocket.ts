@@ -1,5 +1,6 @@
 // The browser's way to the hub: one WebSocket for what is new, HTTP for what is asked.
 import { decodeColumns } from "./columns";
+import { download } from "./download";
 import { NotServed, type Hub, type Listener } from "./hub";
 import type { ClientMessage, ErrorAnswer, HubEvent } from "./protocol";
 
@@ -83,6 +84,11 @@ export class BrowserHub implements Hub {
     const answer = await fetch(new URL(`api/v1/${path}`, this.base), { headers: this.headers() });
     if (!answer.ok) throw new NotServed(((await answer.json()) as ErrorAnswer).error);
     return answer.json();
+  }
+
+  save(name: string, content: Blob): Promise<void> {
+    download(name, content);
+    return Promise.resolve();
   }
 
   private headers(): HeadersInit {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { csv, fileName, save } from "../src/download";
+import { csv, download, fileName } from "../src/download";
 
 afterEach(() => { vi.restoreAllMocks(); });
 
@@ -23,7 +23,7 @@ describe("downloads", () => {
     vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (this: HTMLAnchorElement) {
       clicked.push([this.download, this.href]);
     });
-    save("a.csv", new Blob(["x"]));
+    download("a.csv", new Blob(["x"]));
     expect(clicked[0]?.[0]).toBe("a.csv");
     expect(clicked[0]?.[1]).toMatch(/^blob:/);
   });

@@ -22,6 +22,12 @@ export class FakeHub implements Hub {
     return this.connected;
   }
 
+  saved: string[] = [];
+  save(name: string): Promise<void> {
+    this.saved.push(name);
+    return Promise.resolve();
+  }
+
   get(path: string): Promise<unknown> {
     this.asked.push(path);
     const found = [...this.answers].find(([part]) => path.includes(part));

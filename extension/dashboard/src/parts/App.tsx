@@ -50,11 +50,11 @@ export function App({ model }: { model: Model }) {
   return (
     <>
       <Bar model={model} onHelp={() => { setOver("keys"); }} onSessions={() => { setOver("sessions"); }} />
-      {model.connection === "lost" && <Lost since={model.lostAt} live={session !== null && LIVE.has(session.state)} />}
+      {model.connection === "lost" && <Lost since={model.lostAt} hint={model.hint} live={session !== null && LIVE.has(session.state)} />}
       {model.connection === "denied" && <Restarted notebook={model.kernel !== null} />}
       {over === "keys" && <Keys onClose={close} />}
       {over === "sessions" && <SessionList model={model} onClose={close} />}
-      {session ? <Page model={model} session={session} /> : <Waiting connection={model.connection} notebook={model.kernel !== null} />}
+      {session ? <Page model={model} session={session} /> : <Waiting connection={model.connection} hint={model.hint} notebook={model.kernel !== null} />}
     </>
   );
 }

@@ -32,10 +32,12 @@ export function Bar({ model, onHelp, onSessions }: BarProps) {
 }
 
 function Title({ session: { project, name, run }, onSessions }: { session: Session; onSessions: () => void }) {
+  // A session that was named gives its run the same name; saying it twice would tell nothing.
+  const above = [project, name].filter((part) => part && part !== run).join(" / ");
   return (
     <h1 class="title">
       <button class="quiet" aria-haspopup="dialog" title="Show another session (s)" onClick={onSessions}>
-        <span class="muted">{project ? `${project} / ${name}` : name} /</span> {run} <span class="muted" aria-hidden="true">▾</span>
+        {above && <span class="muted">{`${above} / `}</span>}{run} <span class="muted" aria-hidden="true">▾</span>
       </button>
     </h1>
   );

@@ -6,6 +6,7 @@ import { data, marks, options, type Range } from "../chart";
 import * as format from "../format";
 import type { Kind } from "../metrics";
 import type { Point, Series } from "../series";
+import { onTheme } from "../theme";
 
 export interface ChartProps {
   series: Series;
@@ -22,7 +23,7 @@ export function Chart({ series, kind, axis, log = false, height, zoom = null, on
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [under, setUnder] = useState<number | null>(null);
-  const dark = useDark();
+  const theme = useTheme();
   const zoomed = useRef(onZoom);
   zoomed.current = onZoom;
 
@@ -46,14 +47,14 @@ export function Chart({ series, kind, axis, log = false, height, zoom = null, on
       made.destroy();
       plot.current = null;
     };
-  }, [series, axis, log, kind, height, dark]);
+  }, [series, axis, log, kind, height, theme]);
 
   useEffect(() => {
     const drawn = plot.current;
     if (!drawn) return;
     drawn.setData(data(series, axis, log, zoom), !zoom);
     if (zoom) drawn.setScale("x", zoom);
-  }, [series, series.version, axis, log, kind, height, dark, zoom]);
+  }, [series, series.version, axis, log, kind, height, theme, zoom]);
 
   return (
     <>
@@ -89,14 +90,9 @@ function summary(series: Series, { label, unit }: Kind): string {
   return `${label} from step ${first.step} to ${last.step}, from ${format.loss(first.value)}${unit} to ${format.loss(last.value)}${unit}`;
 }
 
-/** The system's theme; the plot's colours are fixed when it is made. */
-function useDark(): boolean {
-  const query = matchMedia("(prefers-color-scheme: dark)");
-  const [dark, setDark] = useState(query.matches);
-  useEffect(() => {
-    const listener = () => { setDark(query.matches); };
-    query.addEventListener("change", listener);
-    return () => { query.removeEventListener("change", listener); };
-  }, []);
-  return dark;
+/** The plot's colours are fixed when it is made. */
+function useTheme(): string {
+  const [theme, setTheme] = useState("");
+  useEffect(() => onTheme(document.documentElement, setTheme), []);
+  return theme;
 }

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { AXES, onlyOneEpoch, type Axis } from "../axis";
 import { grain, hidden, type Range } from "../chart";
-import { CSV_POINTS, csv, fileName, picture, save } from "../download";
+import { CSV_POINTS, csv, fileName, picture } from "../download";
 import * as format from "../format";
 import { why } from "../hub";
 import { kind } from "../metrics";
@@ -93,14 +93,14 @@ function Downloads({ model, session, metric, axis, empty, card }: DownloadProps)
     if (!chart) return;
     const detail = `${session.name} / ${session.run} · ${session.id} · step ${format.count(session.step)}`;
     picture(chart, { title: kind(metric).label, detail, axis }).toBlob((content) => {
-      if (content) save(fileName(session.id, metric, "png"), content);
+      if (content) void model.hub.save(fileName(session.id, metric, "png"), content);
     });
   };
   const asTable = async () => {
     try {
       const query = `name=${encodeURIComponent(metric)}&points=${CSV_POINTS}`;
       const table = (await model.hub.get(`sessions/${session.id}/metrics?${query}`)) as Table;
-      save(fileName(session.id, metric, "csv"), new Blob([csv(table)], { type: "text/csv" }));
+      await model.hub.save(fileName(session.id, metric, "csv"), new Blob([csv(table)], { type: "text/csv" }));
       setTold(table.bucketed ? `${format.counted(table.step.length, "row")} saved, each the mean of several values` : "");
     } catch (error) {
       setTold(why(error, "such table"));

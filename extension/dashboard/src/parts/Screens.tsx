@@ -5,10 +5,12 @@ import * as format from "../format";
 /** How the page is opened with a login, where it stands. */
 const opening = (notebook: boolean) => (notebook ? "%onthefly" : "onthefly dashboard");
 
-export function Waiting({ connection, notebook }: { connection: Connection; notebook: boolean }) {
+export function Waiting({ connection, hint, notebook }: { connection: Connection; hint: string; notebook: boolean }) {
+  const what = notebook ? "Waiting for this notebook to train" : "Waiting for a script";
   return (
     <main class="screen">
-      <h1>{connection !== "open" ? "Connecting to the hub…" : notebook ? "Waiting for this notebook to train" : "Waiting for a script"}</h1>
+      <h1>{connection === "open" ? what : hint ? "Not connected" : "Connecting to the hub…"}</h1>
+      {hint && <p role="status">{hint}</p>}
       {notebook ? <p>A cell that imports torch opens a session, which appears here by itself.</p> : (
         <>
           <p>Start a training script under OnTheFly, and it appears here by itself:</p>
@@ -41,10 +43,10 @@ export function Restarted({ notebook }: { notebook: boolean }) {
   );
 }
 
-export function Lost({ since, live }: { since: number; live: boolean }) {
+export function Lost({ since, hint, live }: { since: number; hint: string; live: boolean }) {
   return (
     <p class="banner" role="alert">
-      {`The hub does not answer since ${format.clock(since / 1000)}. What you see is from before; ${live ? "the script goes on, and " : ""}the page tries again by itself.`}
+      {`The hub does not answer since ${format.clock(since / 1000)}. What you see is from before; ${live ? "the script goes on, and " : ""}the page tries again by itself.${hint && ` ${hint}`}`}
     </p>
   );
 }
