@@ -31,7 +31,10 @@ SUITES = (
     "tests/e2e",
     "tests/notebook",
     "tests/vscode",
+    "tests/lightning",
+    "tests/ways",
     "tests/test_launch.py",
+    "tests/test_sessions.py",
 )
 """Those of the rows below; the others have one size, and ``make test`` runs them."""
 

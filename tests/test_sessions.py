@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import FULL
+
 if TYPE_CHECKING:
     from tests.conftest import Home
 
@@ -73,7 +75,7 @@ train(1)  # watched by nobody
         ("", "ended", 0),
     ],
 )
-@pytest.mark.parametrize("block", [True, False])
+@pytest.mark.parametrize("block", [True, pytest.param(False, marks=FULL)])
 def test_it_ends_as_the_script_does(home: Home, block: bool, end: str, state: str, code: int) -> None:
     opening = "with onthefly.session():" if block else "session = onthefly.session()\nif True:"
     write(home, f"{opening}\n    train(1)\n    {end}\n")
@@ -158,3 +160,32 @@ with onthefly.session():
     info = home.wait_state("ended")
     assert info["backwards"] == 24
     assert len(info["ranks"]) == 2
+
+
+HEAVY = ["aiohttp", "duckdb", "psutil", "pynvml", "pandas", "pyarrow", "lightning", "IPython"]
+
+IMPORTS = """
+import resource, time, torch
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.perf_counter()
+import onthefly
+{more}
+print(time.perf_counter() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+import sys
+print(sorted(set(sys.modules) & set({heavy})))
+"""
+
+
+@pytest.mark.parametrize(("more", "seconds"), [("", 0.05), ("from onthefly import Trainer, attach_lightning", 0.2)])
+def test_importing_it_costs_little(home: Home, more: str, seconds: float) -> None:
+    """Beside torch; the system that we succeed took 1.2 s and 150 MB. The least of five: others run beside this."""
+    (home.folder / "s.py").write_text(IMPORTS.format(more=more, heavy=HEAVY))
+    costs: list[list[float]] = []
+    for _ in range(5):
+        ended = home.run(sys.executable, "s.py")
+        figures, modules = ended.out.decode().splitlines()
+        assert modules == "[]"
+        costs.append([float(figure) for figure in figures.split()])
+    took, memory = map(min, zip(*costs))
+    assert took < seconds
+    assert memory < 10

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from onthefly.capture.operands import OpenLosses
 from onthefly.instruments import functions
+from tests.conftest import FULL
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ print([str(node.target) for node in exported.graph.nodes])
 """
 
 
-@pytest.mark.parametrize("early", [[], ["early"]])
+@pytest.mark.parametrize("early", [pytest.param([], marks=FULL), ["early"]])
 def test_compiled_losses(home: Home, early: list[str]) -> None:
     """As many graphs, breaks and frames as plain, whole graphs too, whichever came first: the compiler or we."""
     if not shutil.which("gcc"):

@@ -34,10 +34,10 @@ from torch.utils.data import DataLoader, TensorDataset
 def train(epochs):
     points = torch.randn(2000, 2)
     labels = (points.norm(dim=1) > 1.2).long()
-    model = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 2))
+    model = nn.Sequential(nn.Linear(2, 1024), nn.ReLU(), nn.Linear(1024, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.005)
     data = TensorDataset(points, labels)
-    loader = DataLoader(data, batch_size=16, shuffle=True)
+    loader = DataLoader(data, batch_size=64, shuffle=True)
     for epoch in range(epochs):
         for batch, target in loader:
             loss = nn.functional.cross_entropy(model(batch), target)

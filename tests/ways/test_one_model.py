@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from tests.conftest import FULL
+
 if TYPE_CHECKING:
     from tests.conftest import Home
 
 SCRIPT = str(Path(__file__).with_name("one_model.py"))
+
+IN_BRIEF = ("Trainer", "python -m onthefly", "Lightning", "attach_lightning")
+"""The others differ from these in who opens the session: for the full tier."""
 
 WAYS: dict[str, tuple[str, bool, bool]] = {
     "Trainer": ("trainer", False, True),
@@ -56,7 +61,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> list[list[float]]:
     return json.loads((home.folder / "losses.json").read_text())
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", [name if name in IN_BRIEF else pytest.param(name, marks=FULL) for name in WAYS])
 def test_the_records_are_the_same(home: Home, truth: list[list[float]], name: str) -> None:
     way, launched, validates = WAYS[name]
     plain = train(home, way, False, ONTHEFLY_DISABLE="1")

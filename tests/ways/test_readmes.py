@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts import chromium, node
-from tests.conftest import REPOSITORY
+from tests.conftest import FULL, REPOSITORY
 
 if TYPE_CHECKING:
     from tests.conftest import Ended, Home
@@ -140,7 +140,7 @@ def run(home: Home, code: str, *, launched: bool = False) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("launched", [False, True])
+@pytest.mark.parametrize("launched", [False, pytest.param(True, marks=FULL)])
 @pytest.mark.parametrize(("place", "name"), [(0, "baseline"), (1, "lightning-baseline")])
 def test_the_minimal_scripts(home: Home, description: str, place: int, name: str, launched: bool) -> None:
     run(home, blocks(description)[place], launched=launched)
