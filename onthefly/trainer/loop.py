@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def train(plan: Plan, own: Mapping[str, Step], session: Union[Session, Unwatched]) -> None:
     """Train as planned, by the script's own steps where it has registered some (``train``, ``val``, ``test``)."""
     model, scheduler, state = plan.model, plan.scheduler, plan.state()
-    default = DefaultStep(model, plan.loss_fn)
+    default = DefaultStep(model, plan.loss_fn, plan.device)
     step = own.get("train", default.train)
     order = Order(plan.train_loader, plan.data_order_policy, plan.seed or 0)
     if plan.seed is not None:
@@ -39,9 +39,9 @@ def train(plan: Plan, own: Mapping[str, Step], session: Union[Session, Unwatched
         model.train()
         for batch in plan.train_loader:
             number = session.step
-            values = metrics_of(step(batch, state))
-            if values:
-                session.log(values, step=number)
+            result = step(batch, state)
+            if result is not None:
+                session.log(metrics_of(result), step=number)
             if scheduler is not None and plan.scheduler_interval == "step":
                 scheduler.step()
             state["step"] += 1

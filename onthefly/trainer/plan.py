@@ -70,6 +70,7 @@ class Plan:
             "loss_fn": self.loss_fn,
             "scheduler": self.scheduler,
             "device": self.device,
+            "amp": self.amp,
             "autocast": autocast(self.device, self.amp),
             "scaler": gradient_scaler(self.device, self.amp),
             "grad_clip_norm": self.grad_clip_norm,

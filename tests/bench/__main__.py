@@ -109,7 +109,7 @@ def main() -> None:
             client.start()
             pairs_in_one_process(home, "small", 150, STEPS, "small")
             pairs_in_one_process(home, "large", 40, STEPS, "large")
-            pairs_in_one_process(home, "Trainer beside the loop by hand,", 40, TRAINER)
+            pairs_in_one_process(home, "Trainer beside the loop by hand,", 20, TRAINER)
             stop.set()
             client.join()
             faults.report(home)
