@@ -204,7 +204,7 @@ class Session:
             self._gate.waiting = True  # the thread that trains comes by after its next step, and sends it
         else:
             self._flush()
-            self._recorder.rest()
+            self._recorder.count_anew()
 
     def notice(self, text: str, remedy: str) -> None:
         """Tell the user something in the dashboard, once."""

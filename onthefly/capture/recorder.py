@@ -130,10 +130,6 @@ class Recorder:
         """Whether another thread trains, which these records belong to."""
         return self._thread not in (0, get_ident()) and runs(self._thread)
 
-    def rest(self) -> None:
-        """No training is under way: whichever optimizer steps first is the one that counts."""
-        self._counted = None
-
     def open_source(self, loader: Any) -> LoaderRecord:
         """Where an iterator of this loader delivers to."""
         record = self._loaders.get(loader)
@@ -232,7 +228,8 @@ class Recorder:
     def log(self, values: Mapping[str, Any], step: int | None) -> None:
         """Record values that the script logs, by default at the step that comes next."""
         self._logged.note(values, self.step if step is None else step, self.epoch)
-        if perf_counter_ns() - self._sent >= SEND_NS:  # nothing else may come by, in a validation
+        # Nothing else may come by, in a validation. Values may come from any thread; records belong to one.
+        if perf_counter_ns() - self._sent >= SEND_NS and not self.is_busy_elsewhere():
             self.work_off()
 
     def overhear(self, values: Mapping[str, Any], step: int) -> None:
@@ -243,7 +240,7 @@ class Recorder:
             self.log(values, step)
 
     def count_anew(self) -> None:
-        """Training begins with other optimizers: the first that steps is the one whose steps count from now on."""
+        """Training rests, or begins with other optimizers: the first that steps is the one whose steps count now."""
         self._counted = None
 
     def rename(self, run: str) -> None:

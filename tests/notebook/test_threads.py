@@ -59,3 +59,35 @@ def test_a_flush_is_left_to_the_thread_that_trains(monkeypatch: pytest.MonkeyPat
 def test_else_it_would_come_from_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, _, own = look(monkeypatch, weakened=True)
     assert seen[0] == own
+
+
+def test_values_logged_beside_a_training_wait_for_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    stepped, go_on = threading.Event(), threading.Event()
+    parameter = torch.zeros(1, requires_grad=True)
+    senders: set[int] = set()
+
+    def train() -> None:
+        (parameter * 2).sum().backward()
+        stepped.set()
+        go_on.wait(10)
+
+    with watched() as kept:
+        recorder: Any = kept.session._recorder
+        work_off = recorder.work_off
+
+        def noted(**options: Any) -> None:
+            senders.add(threading.get_ident())
+            work_off(**options)
+
+        monkeypatch.setattr(recorder, "work_off", noted)
+        thread = threading.Thread(target=train)
+        thread.start()
+        assert stepped.wait(10)
+        recorder._sent = 0  # long ago
+        kept.session.log({"value": 1.0})
+        assert senders <= {thread.ident}
+        go_on.set()
+        thread.join(10)
+        kept.session.log({"value": 2.0})
+        assert threading.get_ident() in senders
+    assert kept.metric("value") == [1.0, 2.0]
