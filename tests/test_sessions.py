@@ -165,14 +165,14 @@ with onthefly.session():
 HEAVY = ["aiohttp", "duckdb", "psutil", "pynvml", "pandas", "pyarrow", "lightning", "IPython"]
 
 IMPORTS = """
-import resource, time, torch
+import resource, sys, time, torch
+of_torch = set(sys.modules)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()
 import onthefly
 {more}
 print(time.perf_counter() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-import sys
-print(sorted(set(sys.modules) & set({heavy})))
+print(sorted((set(sys.modules) - of_torch) & set({heavy})))
 """
 
 

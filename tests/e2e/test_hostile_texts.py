@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 from array import array
 from typing import TYPE_CHECKING
 
@@ -35,6 +38,8 @@ SHAPES = [
     "</title><script>{}</script>", "<iframe srcdoc='<script>{}</script>'></iframe>", "<a href=javascript:{}>x</a>",
     "<style>@import '//evil.example/{}'</style>", "<base href=//evil.example><b title=\"{}\">",
 ]  # fmt: skip
+SEED = int(os.environ.get("ONTHEFLY_SEED") or time.time())
+
 PAYLOADS = [shape.replace("{}", script) for shape in SHAPES for script in SCRIPTS]
 
 
@@ -90,9 +95,10 @@ def test_fifty_texts_stay_texts(home: Home) -> None:
     assert len(set(PAYLOADS)) == 50
     home.start(sys.executable, "-m", "onthefly", "hub")
     file: HubFile = wait_for("the hub", lambda: read_hub(Settings(home.environment)))
-    code, said = browse(home, file, PAYLOADS)
-    assert code == 0, said
-    note("F6", hostile_texts=len(PAYLOADS), hostile_texts_run=0)
+    texts = PAYLOADS if os.environ.get("ONTHEFLY_FULL") else random.Random(SEED).sample(PAYLOADS, 12)
+    code, said = browse(home, file, texts)
+    assert code == 0, f"seed {SEED}\n{said}"
+    note("F6", hostile_texts=len(texts), hostile_texts_run=0)
 
 
 def test_the_look_would_see_one_that_is_not(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pytest
 from onthefly.errors import HubUnavailable
 from onthefly.link.client import Client
 from onthefly.settings import Settings
-from tests.conftest import DIGITS, children, running, wait_for
+from tests.conftest import DIGITS, FULL, children, running, wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Ended, Home
@@ -93,6 +93,7 @@ def test_two_hubs_at_once_become_one(home: Home) -> None:
     assert all(process.returncode == 0 for process in hubs if process.pid != winner)
 
 
+@FULL
 def test_a_hub_that_dies_is_replaced_and_nothing_is_lost(home: Home) -> None:
     process = home.start(sys.executable, "-m", "onthefly", str(DIGITS), "--epochs", "40")
     for number in (signal.SIGKILL, signal.SIGTERM):
@@ -146,6 +147,7 @@ def test_a_squatter_gets_no_token(home: Home) -> None:
     assert asks.wait(20) == HubUnavailable.exit_code
 
 
+@FULL
 def test_ranks_are_not_paused_one_by_one(home: Home) -> None:
     (home.folder / "s.py").write_text(
         "import torch, sys\nw = torch.ones(3, requires_grad=True)\no = torch.optim.SGD([w], 0.1)\n"

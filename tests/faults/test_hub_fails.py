@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from onthefly.link.descriptors import Own
-from tests.conftest import DIGITS, running, wait_for
+from tests.conftest import DIGITS, FULL, running, wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -64,6 +64,7 @@ def test_a_frozen_hub_delays_the_end_by_two_seconds_at_most(home: Home) -> None:
     assert [row["backward"] for row in rows] == list(range(2200))
 
 
+@FULL
 def test_a_hub_that_hangs_ends_itself_and_is_replaced(home: Home) -> None:
     hangs = (
         "import time\nfrom onthefly.hub import server\nfrom onthefly.settings import Settings\n"

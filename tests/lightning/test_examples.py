@@ -7,10 +7,11 @@ import sys
 
 import torch
 
-from tests.conftest import REPOSITORY, Home
+from tests.conftest import FULL, REPOSITORY, Home
 from tests.loops import digest
 
 
+@FULL
 def test_the_quickstart_is_recorded_and_trains_as_without_us(home: Home) -> None:
     script = str(REPOSITORY / "examples" / "lightning_quickstart.py")
     off = home.run(sys.executable, script, "--epochs", "2", "--save", "off.ckpt", ONTHEFLY_DISABLE="1")

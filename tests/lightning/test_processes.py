@@ -67,7 +67,11 @@ def test_stopped_it_ends_as_lightning_ends(home: Home) -> None:
     assert home.wait_state("stopped")["by"]
 
 
-STRATEGIES = ["ddp", pytest.param("ddp_spawn", marks=FULL), pytest.param("ddp_fork", marks=FULL)]
+STRATEGIES = [
+    pytest.param("ddp", marks=FULL),
+    pytest.param("ddp_spawn", marks=FULL),
+    pytest.param("ddp_fork", marks=FULL),
+]
 
 
 @pytest.mark.timeout(300)

@@ -87,6 +87,7 @@ def test_a_child_of_os_fork(home: Home) -> None:
     assert_complete(home, session, 2)
 
 
+@FULL
 def test_children_that_do_not_train_are_nobodys_business(home: Home) -> None:
     ended, session = run(home, scripts.IDLE, "s.py", processes=1)
     plain = home.python("s.py")
