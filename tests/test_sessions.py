@@ -189,3 +189,24 @@ def test_importing_it_costs_little(home: Home, more: str, seconds: float) -> Non
     took, memory = map(min, zip(*costs))
     assert took < seconds
     assert memory < 10
+
+
+def test_a_trainer_ends_the_session_that_it_opened_and_no_other(home: Home) -> None:
+    write(home, """
+from onthefly import Trainer
+
+def fit():
+    model = torch.nn.Linear(3, 2)
+    loader = DataLoader(TensorDataset(torch.randn(16, 3), torch.randint(0, 2, (16,))), 8)
+    with Trainer(run_name="inner", max_epochs=1) as trainer:
+        session = trainer.fit(model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1),
+                              loss_fn=F.cross_entropy, train_loader=loader)
+    return session
+
+with onthefly.session(name="outer") as outer:
+    assert fit() is outer
+    print(outer.closed)
+print(outer.closed, fit().closed)
+""")  # fmt: skip
+    ours = home.run(sys.executable, "s.py")
+    assert (ours.code, ours.out) == (0, b"False\nTrue True\n"), ours.err.decode()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from onthefly.core.kernel import is_interactive
 from onthefly.errors import UsageError, report
-from onthefly.sessions import Unwatched, current, watch
+from onthefly.sessions import Unwatched, current, is_own, watch
 from onthefly.trainer.loop import train
 from onthefly.trainer.plan import check_unknown, merged, plan_of, say_ineffective
 
@@ -87,6 +87,8 @@ class Trainer:
         self._port = dashboard_port or 0
         self._watched = auto_connect
         self._session: Union[Session, Unwatched, None] = None
+        self._joins = False
+        """The session is one that the script has opened around this, and ends with that."""
         self._steps: dict[str, Step] = {}
         self._tests = 0
         _open = weakref.ref(self)
@@ -189,6 +191,7 @@ class Trainer:
         name = given["run_name"] or self.run_name
         if self.max_epochs is None and self.max_steps is None:
             report("neither max_epochs nor max_steps is given: training goes on until it is stopped")
+        self._joins = not self._watched or is_own()
         session = watch(project=self.project, name=name, port=self._port) if self._watched else current()
         self._session = session
         try:
@@ -198,9 +201,9 @@ class Trainer:
         return session
 
     def close(self) -> None:
-        """End the session, unless it belongs to the launcher (``python -m onthefly``) and so to the whole script."""
+        """End the session, unless it is that of a block around this or, under the launcher, of the whole script."""
         global _open
         if _open is not None and _open() is self:
             _open = None
-        if self._session is not None:
+        if self._session is not None and not self._joins:
             self._session.__exit__(None, None, None)
