@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Protocol, TypeVar
 
-    from onthefly.capture.batches import LoaderRecord
+    from onthefly.capture.loaders import LoaderRecord
     from onthefly.protocol import AgentMessage, Metrics, Records, State
     from onthefly.settings import Settings
 

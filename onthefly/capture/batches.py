@@ -3,120 +3,25 @@
 A tensor is tied to a batch by being one of its tensors or a view of one: by identity, never by address (addresses
 repeat) and never by "the newest batch" (right in 2 of 12 steps where a framework fetches one ahead). Tied to a batch is
 not tied to rows: a :class:`Tie` names samples only where the order of rows is proven.
-
-A loader may run in a thread of the script's while losses are computed in another: what is known of the newest batch is
-one tuple, which is replaced as a whole.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.utils.data import default_collate
 
-from onthefly.capture.datasets import Numbering, in_order
+from onthefly.capture.loaders import Batch, LoaderRecord, tensors_of
 from onthefly.capture.reading import Unreadable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-MAX_TENSORS = 64
-"""Tensors remembered of one batch; a dictionary of a language model has four."""
 
 MANY = 256
 
-UNORDERED = "a collate_fn of the script's own may reorder or drop samples"
-FETCHED = "the data set fetches whole batches (__getitems__), perhaps in an order of its own"
 CROOKED = "the target is a view of the batch in another order"
 CHANGED = "the target was changed in place after the loader gave it"
 COMPUTED = "the loss's target is not a tensor of a batch (it was copied or computed)"
 NOT_INTEGERS = "the loader's indices are not integers"
 NO_LOADER = "the script uses no DataLoader"
-
-
-class Batch(NamedTuple):
-    """One delivered batch. A plain tuple with these fields where there is one for each step."""
-
-    loader: LoaderRecord
-    epoch: int
-    drawn: Any
-    """Indices in the root data set: a list; or something else where they are not known."""
-    held: tuple[Any, ...]
-    """What it is made of; empty once that was let go: we keep nobody's data alive."""
-
-
-class LoaderRecord:
-    """One DataLoader of the script, as far as we know it; holds no reference to its data."""
-
-    def __init__(self, number: int, loader: Any, recent: RecentBatches, finished: Callable[[], None]) -> None:
-        self.name = f"loader{number}"
-        self.epoch = 0
-        """Finished iterators of this loader; one that was left counts when the next begins, if a loss came of it."""
-        self.trained = -1
-        """The last epoch that a loss was seen of."""
-        self.doubt = ""
-        """Why rows of a batch may not come in the order of its indices; empty: they do."""
-        self.last: Batch | None = None
-        """Its newest batch, without its data, while another loader's is the newest of all."""
-        self.running = False
-        """An iterator has delivered, and has not come to its end."""
-        self.fresh: frozenset[int] = frozenset()
-        """Version counters that tensors of its batches have when they arrive (those from workers do not begin at 0)."""
-        self._recent = recent
-        self._finished = finished
-        self._workers: Any = lambda: None
-        """The iterator whose workers go on from epoch to epoch: a weak reference."""
-        self.renew(loader)
-
-    def renew(self, loader: Any) -> None:
-        """Look again at what the loader is made of: at each new iterator."""
-        if self.running and self.epoch in (self.trained, self._recent.tied_epoch(self)):
-            self._end()
-        workers = loader._iterator if loader.num_workers and loader.persistent_workers else None
-        if workers is None or self._workers() is not workers:
-            self.numbering = Numbering(loader.dataset, copied=loader.num_workers > 0)
-            self._workers = weakref.ref(workers) if workers is not None else lambda: None
-        self._direct = self.numbering.direct
-        self.doubt = ""
-        if loader.collate_fn is not default_collate:
-            self.doubt = UNORDERED
-        elif not in_order(loader.dataset):
-            self.doubt = FETCHED
-
-    def deliver(self, drawn: Any, data: Any) -> None:
-        """A batch reached the script, made from these indices of the loader's data set."""
-        recent = self._recent
-        newest = recent.newest
-        if newest is not None:
-            if newest is recent.tied:
-                newest[0].trained, recent.tied = newest[1], None
-            else:
-                recent.retire(newest)
-            if newest[0] is not self:
-                recent.take_over(self, newest)
-        if not self._direct and type(drawn) is list and drawn and drawn[0] is not None:
-            drawn = self.numbering.root(drawn)
-        if not self.running:
-            self.running = True
-            self.fresh = frozenset(tensor._version for tensor in tensors_of(data) if not tensor.is_inference())
-        kind = type(data)
-        # A copy of the container, since scripts pop labels out of theirs.
-        if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
-            recent.newest = (self, self.epoch, drawn, tuple(data))
-        else:
-            recent.newest = (self, self.epoch, drawn, tuple(tensors_of(data)))
-
-    def finish(self) -> None:
-        """The iterator is exhausted: that is an epoch of this loader."""
-        self._end()
-
-    def _end(self) -> None:
-        self.running = False
-        self.epoch += 1
-        self._finished()
 
 
 class Tie(NamedTuple):
@@ -238,21 +143,6 @@ def _tie(batch: Batch, rows: int, start: int, doubt: str, *, part: bool = False)
         raise Unreadable(f"the loss has {rows} rows for a batch of {len(drawn)}: they are not samples")
     doubt = doubt or loader.doubt
     return Tie(loader, epoch, None if doubt else drawn[start : start + rows], doubt)
-
-
-def tensors_of(data: Any) -> list[Tensor]:
-    """The tensors of a batch, through tuples, lists and dictionaries, at most :data:`MAX_TENSORS`."""
-    found: list[Tensor] = []
-    pending: list[Any] = [data]
-    while pending and len(found) < MAX_TENSORS:
-        value = pending.pop()
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, (tuple, list)):
-            pending.extend(value[:MAX_TENSORS])  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, Mapping):
-            pending.extend(value.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-    return found
 
 
 def _first_row(view: Tensor, origin: Tensor) -> int:

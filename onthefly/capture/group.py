@@ -24,7 +24,7 @@ from onthefly.protocol import IDENTITIES, PHASES, Records
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from onthefly.capture.batches import LoaderRecord
+    from onthefly.capture.loaders import LoaderRecord
 
 Number = Any
 """A ``float`` on the CPU; elsewhere a scalar tensor, since reading it would make the script wait."""

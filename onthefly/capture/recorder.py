@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.overrides import has_torch_function
 
 from onthefly.capture.accuracy import Accuracies
-from onthefly.capture.batches import COMPUTED, NO_LOADER, NOT_INTEGERS, LoaderRecord, RecentBatches
+from onthefly.capture.batches import COMPUTED, NO_LOADER, NOT_INTEGERS, RecentBatches
 from onthefly.capture.graph import mark_scaled, of_a_parameter
 from onthefly.capture.group import Call, Group, groups
+from onthefly.capture.loaders import LoaderRecord
 from onthefly.capture.logged import LoggedValues
 from onthefly.capture.operands import OpenLosses
 from onthefly.capture.quiet import (

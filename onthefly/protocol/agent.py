@@ -77,6 +77,17 @@ class Records(msgspec.Struct, kw_only=True):
     """float32 [m]"""
     valid: bytes
     """int32 [m]: elements averaged into the value."""
+    components: dict[str, bytes] = {}
+    """float32 [m] by component: where the loss has several terms, each one's part of the sample's value (its factors
+    included, so that they add up to it); empty where it has one."""
+    confidence: bytes = b""
+    """float32 [m] or empty: the probability that the model gave the target's class; NaN where that says nothing."""
+    margin: bytes = b""
+    """float32 [m] or empty: the logit of the target's class minus the highest of the others; NaN as above."""
+    key: bytes = b""
+    """int32 [m] or empty: place in ``keys``, -1 for none."""
+    keys: list[str] = []
+    """What samples of a stream are called, by a field that they carry."""
 
 
 class Metrics(msgspec.Struct, kw_only=True):

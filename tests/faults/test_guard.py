@@ -9,7 +9,8 @@ import pytest
 
 from onthefly import agent
 from onthefly.capture import group, recorder
-from onthefly.capture.batches import LoaderRecord, RecentBatches
+from onthefly.capture.batches import RecentBatches
+from onthefly.capture.loaders import LoaderRecord
 from onthefly.capture.reading import NllReader
 from onthefly.capture.recorder import Recorder
 from onthefly.core.gate import Gate
