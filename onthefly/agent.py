@@ -22,6 +22,7 @@ from onthefly.core.kernel import cancelled, in_background_task, notebook
 from onthefly.core.meter import Meter
 from onthefly.errors import Guard, HubUnavailable, Stop, report
 from onthefly.instruments.backward import BackwardInstrument
+from onthefly.instruments.copies import CopyInstrument
 from onthefly.instruments.data import DataInstrument
 from onthefly.instruments.functions import FunctionInstrument
 from onthefly.instruments.lightning import LightningInstrument
@@ -118,6 +119,7 @@ class Session:
         )
         self._lightning_there = self._recorder.began = lightning.look
         stepped = self._stepped_until if settings.steps else self._recorder.stepped
+        known = bool(settings.target_pid)  # the launcher's sessions open before the script's second line
         self._instruments: list[Instrument] = [
             lightning,
             self._arm("recording the log", lambda guard: StdioInstrument(self._log.written, guard)),
@@ -125,7 +127,8 @@ class Session:
             self._arm("reading losses", lambda guard: BackwardInstrument(
                 self._recorder.observe, self._recorder.beware_of_hooks, guard)),
             self._arm("noting scalers", lambda guard: ScalerInstrument(self._recorder.scaled, guard)),
-            self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard)),
+            self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard, known=known)),
+            self._arm("following batches", lambda guard: CopyInstrument(self._recorder.copied, guard, known=known)),
             self._arm("recording steps", lambda guard: OptimizerInstrument(stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip
         self._hang_up = link.around(self._link.close)

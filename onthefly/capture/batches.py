@@ -1,19 +1,27 @@
 """Batches that reached the script, and which of them a tensor belongs to.
 
-A tensor is tied to a batch by being one of its tensors or a view of one: by identity, never by address (addresses
-repeat) and never by "the newest batch" (right in 2 of 12 steps where a framework fetches one ahead). Tied to a batch is
-not tied to rows: a :class:`Tie` names samples only where the order of rows is proven.
+A tensor is tied to a batch by being one of its tensors, a view of one, or a copy that only moved or cast it: by
+identity, never by address (addresses repeat) and never by "the newest batch" (right in 2 of 12 steps where a framework
+fetches one ahead). Tied to a batch is not tied to rows: which row is which sample is told by a
+:class:`~onthefly.capture.layout.Layout`, or not at all.
 """
 
 from __future__ import annotations
 
 import weakref
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from onthefly.capture.graph import Unreadable
+from onthefly.capture.layout import Layout, batch_first, carried, leading, viewed
 from onthefly.capture.loaders import Batch, LoaderRecord, tensors_of
-from onthefly.capture.reading import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    How = Callable[[Layout, Sequence[int], Sequence[int], tuple[Any, ...]], "Layout | None"]
+    """``(layout of the source, its shape, the result's shape, arguments)``."""
 
 MANY = 256
 
@@ -22,6 +30,16 @@ CHANGED = "the target was changed in place after the loader gave it"
 COMPUTED = "the loss's target is not a tensor of a batch (it was copied or computed)"
 NOT_INTEGERS = "the loader's indices are not integers"
 NO_LOADER = "the script uses no DataLoader"
+
+
+class Tied(NamedTuple):
+    """A tensor that belongs to a batch: its elements are those of samples ``start`` to ``start + layout.rows``."""
+
+    batch: Batch
+    start: int
+    layout: Layout
+    doubt: str
+    """Why its rows may be other samples than they seem; empty if they are not."""
 
 
 class Tie(NamedTuple):
@@ -43,7 +61,7 @@ class RecentBatches:
     each tensor costs 4 us a step. It is let go when the next one comes or a block is sent, whichever is first.
     """
 
-    __slots__ = ("_loaders", "_most", "_older", "newest", "tied")
+    __slots__ = ("_copies", "_loaders", "_most", "_older", "newest", "tied")
 
     def __init__(self) -> None:
         self.newest: tuple[Any, ...] | None = None
@@ -56,6 +74,8 @@ class RecentBatches:
         """How many may be there until they are swept."""
         self._loaders: list[LoaderRecord] = []
         """In the order of their newest batches, but for the newest of all."""
+        self._copies: dict[int, tuple[weakref.ref[Tensor], Tied, int]] = {}
+        """Tensors that were made of a batch's by moving, casting or reshaping, by their ``id``, and their version."""
 
     def retire(self, newest: tuple[Any, ...]) -> None:
         """Let the newest batch go, and remember it among the older ones."""
@@ -90,45 +110,121 @@ class RecentBatches:
         """The epoch of that loader in which the last loss was plainly its; -1 if it was another's."""
         return self.tied[1] if self.tied is not None and self.tied[0] is loader else -1
 
-    def tie(self, target: Tensor, rows: int) -> Tie:
-        """Find the batch that a loss's target belongs to, and say whether its rows are samples, and which.
+    def find(self, tensor: Tensor) -> Tied | None:
+        """The batch that a tensor belongs to, and how its elements lie; None if it is of none that is known."""
+        found = self._own(tensor)
+        base = tensor._base
+        if found is not None or base is None:
+            return found
+        found = self._own(base)
+        if found is None:
+            return None
+        offset = int(tensor.storage_offset()) - int(base.storage_offset())
+        seen = None
+        if base.is_contiguous() and offset >= 0:
+            seen = viewed(found.layout, tensor.shape, tensor.stride(), offset, base.numel())
+        if seen is None:
+            return Tied(found.batch, 0, found.layout, CROOKED)
+        first, layout = seen
+        return Tied(found.batch, found.start + first, layout, found.doubt)
 
-        A target of no batch may still be of the newest one (copied, cast): its rows are then samples without an index
-        if they are as many. A vector that fits no batch is never spread over samples: raises :class:`Unreadable`.
-        """
+    def copied(self, source: Tensor, result: Tensor, how: How, args: tuple[Any, ...]) -> None:
+        """``result`` was just made of ``source``, sample by sample, as ``how`` says."""
+        found = self.find(source)
+        if found is None or result._base is source:
+            return
+        after = how(found.layout, source.shape, result.shape, args)
+        if after is not None:
+            self._remember(result, found._replace(layout=after))
+
+    def drew(self, result: Tensor, drawn: list[int]) -> None:
+        """The script itself took these rows of a tensor: a batch, of no loader."""
+        layout = batch_first(result.shape)
+        if layout is not None:
+            self._remember(result, Tied(Batch(None, -1, drawn, ()), 0, layout, ""))
+
+    def _remember(self, result: Tensor, tied: Tied) -> None:
+        if len(self._copies) >= MANY:
+            self._copies = {key: found for key, found in self._copies.items() if found[0]() is not None}
+            while len(self._copies) >= MANY:  # the oldest: a script that keeps all that it casts
+                del self._copies[next(iter(self._copies))]
+        self._copies[id(result)] = weakref.ref(result), tied, result._version
+
+    def _own(self, tensor: Tensor) -> Tied | None:
+        """Of a tensor that is no view of another one that is known."""
         newest = self.newest
-        if newest is None:
-            return Tie(None, -1, None, NO_LOADER)
-        batch = self._batch_of(target, newest)
+        batch = None
+        if newest is not None:
+            for held in newest[3]:
+                if held is tensor or (type(held) is not Tensor and any(part is tensor for part in tensors_of(held))):
+                    batch = Batch(*newest)
+                    break
+        if batch is None:
+            older = self._older.get(id(tensor))
+            batch = older[1] if older is not None and older[0]() is tensor else None
         if batch is not None:
-            return _tie(batch, rows, 0, "" if target._version in batch.loader.fresh else CHANGED)
-        base = target._base
-        batch = self._batch_of(base, newest) if base is not None else None
-        if batch is not None and base is not None:
-            start = _first_row(target, base)
-            if start >= 0:
-                doubt = "" if base._version in batch.loader.fresh else CHANGED
-                return _tie(batch, rows, start, doubt, part=rows != base.shape[0])
-            return _tie(batch, rows, 0, CROOKED)
-        return self._computed(Batch(*newest), rows)
+            layout = batch_first(tensor.shape)
+            if type(batch.drawn) is list and layout is not None and layout.rows != len(batch.drawn):
+                return None  # its first axis is not that of the samples
+            fresh = batch.loader is None or tensor._version in batch.loader.fresh
+            return Tied(batch, 0, layout, "" if fresh else CHANGED) if layout is not None else None
+        copy = self._copies.get(id(tensor))
+        if copy is None or copy[0]() is not tensor:
+            return None
+        return copy[1] if tensor._version == copy[2] else copy[1]._replace(doubt=CHANGED)
 
-    def _batch_of(self, tensor: Tensor, newest: tuple[Any, ...]) -> Batch | None:
-        for held in newest[3]:
-            if held is tensor or (type(held) is not Tensor and any(part is tensor for part in tensors_of(held))):
-                return Batch(*newest)
-        found = self._older.get(id(tensor))
-        return found[1] if found is not None and found[0]() is tensor else None
+    def computed(self, rows: int) -> Tie:
+        """Of a loss that is of no batch that is known: its rows are samples without an index if they are as many.
 
-    def _computed(self, newest: Batch, rows: int) -> Tie:
-        """Of a target that is of no batch: as many rows as the batch of the loader that is under way has samples."""
+        As many as the newest batch has of the loader that is under way. A vector that fits no batch is never spread
+        over samples: raises :class:`Unreadable`.
+        """
+        if self.newest is None:
+            return Tie(None, -1, None, NO_LOADER)
+        newest = Batch(*self.newest)
         batch: Batch | None = newest
-        if not newest.loader.running:  # validation is over; training goes on
+        if newest.loader is not None and not newest.loader.running:  # validation is over; training goes on
             batch = next((loader.last for loader in reversed(self._loaders) if loader.running), None)
         if batch is None:
+            loader = newest.loader
+            if loader is not None and loader.trained >= 0 and loader.taken + (self.tied is not None) < loader.delivered:
+                _tie(newest, rows, 0, COMPUTED)  # it is one batch ahead, and came to its end
             return Tie(None, -1, None, COMPUTED)
         tie = _tie(batch, rows, 0, COMPUTED)
-        batch.loader.trained = batch.epoch
+        if batch.loader is not None:
+            batch.loader.used(batch.epoch)
         return tie
+
+
+def in_order(layout: Layout, before: Sequence[int], after: Sequence[int], args: tuple[Any, ...]) -> Layout | None:
+    """Moved, cast or reshaped: elements keep their order."""
+    return layout
+
+
+def _padded(layout: Layout, before: Sequence[int], after: Sequence[int], args: tuple[Any, ...]) -> Layout | None:
+    sides: Any = args[1] if len(args) > 1 else ()
+    moved = {len(before) - 1 - place // 2 for place, side in enumerate(sides) if side}
+    return carried(layout, before, after, lambda axis: -1 if axis in moved else axis)
+
+
+def _entries(layout: Layout, before: Sequence[int], after: Sequence[int], args: tuple[Any, ...]) -> Layout | None:
+    return leading(layout, before, after, len(before))
+
+
+MADE: dict[str, How] = {"pad": _padded, "one_hot": _entries}
+"""How the samples lie in what a function made, by its name; :func:`in_order` where it is not here."""
+
+
+def name_samples(tied: Tied) -> Tie:
+    """The samples that a tied tensor's rows are; :class:`Unreadable` if the batch has not as many."""
+    batch, start, layout, doubt = tied
+    if batch.loader is not None:
+        batch.loader.used(batch.epoch)
+    return _tie(batch, layout.rows, start, doubt, part=layout.rows < _size(batch))
+
+
+def _size(batch: Batch) -> int:
+    return len(batch.drawn) if type(batch.drawn) is list else 1 << 62
 
 
 def _tie(batch: Batch, rows: int, start: int, doubt: str, *, part: bool = False) -> Tie:
@@ -141,21 +237,5 @@ def _tie(batch: Batch, rows: int, start: int, doubt: str, *, part: bool = False)
         return Tie(loader, epoch, None, doubt or NOT_INTEGERS)
     if len(drawn) != rows and not part:
         raise Unreadable(f"the loss has {rows} rows for a batch of {len(drawn)}: they are not samples")
-    doubt = doubt or loader.doubt
+    doubt = doubt or (loader.doubt if loader is not None else "")
     return Tie(loader, epoch, None if doubt else drawn[start : start + rows], doubt)
-
-
-def _first_row(view: Tensor, origin: Tensor) -> int:
-    """The row of the origin that the view begins with, where its rows are rows of the origin in their order; else -1.
-
-    Both laid out row by row, with as many elements in each: all of them in another shape, or some that follow on each
-    other (micro-batches).
-    """
-    if not (view.dim() and origin.dim() and view.is_contiguous() and origin.is_contiguous()):
-        return -1
-    count, total = view.shape[0], origin.shape[0]
-    if not count or not total or view.numel() * total != origin.numel() * count:
-        return -1
-    size = origin.numel() // total
-    start, rest = divmod(int(view.storage_offset()) - int(origin.storage_offset()), size) if size else (0, 0)
-    return start if not rest and 0 <= start <= total - count else -1

@@ -14,18 +14,7 @@ from torch import Tensor
 
 from onthefly.capture.graph import is_named, only_input, saved
 from onthefly.capture.quiet import check_plain
-from onthefly.capture.reading import (
-    MEAN,
-    NONE,
-    SUM,
-    Measured,
-    Reader,
-    Scaling,
-    by_row,
-    reduced,
-    rows_of,
-    scaled,
-)  # fmt: skip
+from onthefly.capture.reading import MEAN, NONE, SUM, Read, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,31 +48,29 @@ class Smoothed(NamedTuple):
 class SmoothedReader(Reader):
     """``F.cross_entropy(label_smoothing=...)``: the likelihood of the target, and a little of that of each class."""
 
+    name = "cross_entropy"
     classifies = True
 
     def __init__(self, tree: Smoothed) -> None:
         self._tree = tree
 
-    def measure(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Measured:
-        """As :meth:`Reader.measure`."""
+    def read(self, node: Any) -> Read:
+        """As :meth:`Reader.read`."""
         reduction, source, target, ignored, weight, spread_weight, mask, total, counted, keep, spread = self._tree
         check_plain(source, target, weight)
-        rows = rows_of(target, reduction, outer)
         spent = source if spread_weight is None else source * spread_weight
         smooth = (-spent.sum(1)).masked_fill_(mask, 0.0)
-        values = _nn.nll_loss(source, target, weight, NONE, ignored) * keep + smooth * spread
+        negative_log = _nn.nll_loss_nd
+        elements = negative_log(source, target, weight, NONE, ignored) * keep + smooth * spread
+        if not reduction:
+            return Read(target, elements, NONE, None, 1, ~mask)
+        again = smooth.sum()
         divisor: Tensor | float = 1
-        if outer:
-            value, divisor = reduced(values, outer), rows if outer == MEAN else 1
-        else:
-            again = smooth.sum()
-            if counted is not None:
-                again = again / counted
-                divisor = total.item() if total.is_cpu else total
-            value = _nn.nll_loss(source, target, weight, reduction, ignored) * keep + again * spread
-        if tail:
-            values, value = scaled(values, tail), scaled(value, tail)
-        return target, rows, values, value, divisor, ~mask
+        if counted is not None:
+            again = again / counted
+            divisor = total.item() if total.is_cpu else total
+        value = negative_log(source, target, weight, reduction, ignored) * keep + again * spread
+        return Read(target, elements, reduction, value, divisor, ~mask)
 
     def hits(self, node: Any) -> tuple[Tensor, Tensor, Tensor]:
         """As :meth:`Reader.hits`."""
@@ -91,43 +78,29 @@ class SmoothedReader(Reader):
 
 
 class ProbabilityReader(Reader):
-    """``-(log-probabilities * target [* weight])``, summed over the classes and reduced, by torch or by hand."""
+    """``-(log-probabilities * target [* weight])``, summed over the classes, then over or averaged over the rows."""
 
-    def __init__(self, factors: tuple[Tensor, ...], target: Tensor, reduction: int, name: str) -> None:
-        """``factors`` [rows, classes, ...] in the order they were multiplied; which of them is the target.
+    name = "cross_entropy"
 
-        ``reduction`` is what the tree itself did; ``name`` is the node's below a reduction by hand (see :data:`FORMS`):
-        the product, its sum over the classes, or that negated.
-        """
+    def __init__(self, factors: tuple[Tensor, ...], target: Tensor, reduction: int) -> None:
+        """``factors`` [rows, classes, ...] in the order they were multiplied; which of them is the target."""
         self._factors = factors
         self._target = target
         self._reduction = reduction
-        self._name = name
 
-    def measure(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Measured:
-        """As :meth:`Reader.measure`."""
+    def read(self, node: Any) -> Read:
+        """As :meth:`Reader.read`."""
         check_plain(*self._factors)
-        rows = rows_of(self._target, self._reduction, outer)
         product, *factors = self._factors
         for factor in factors:
             product = product * factor
-        summed = (outer or self._reduction) == SUM
-        if self._name == "MulBackward0":
-            values, value = product.sum(1) if summed else product, reduced(product, outer)
-        elif self._reduction == MEAN:
-            values = -product.sum(1)
-            value = -product.sum() / values.numel()
-        else:
-            values = product.sum(1) if self._name == "SumBackward1" else -product.sum(1)
-            value = reduced(values, outer)
-        count = values.numel() // rows
-        values = by_row(values, rows, summed)
-        if tail:
-            values, value = scaled(values, tail), scaled(value, tail)
-        return self._target, rows, values, value, 1 if summed else rows, count
+        elements, value = -product.sum(1), -product.sum()
+        if self._reduction == SUM:
+            return Read(self._target, elements, SUM, value, 1, None)
+        return Read(self._target, elements, MEAN, value / elements.numel(), elements.numel(), None)
 
 
-def smoothed(node: Any, outer: int, hooked: bool) -> Reader | None:
+def smoothed(node: Any, hooked: bool) -> Reader | None:
     """At ``AddBackward0``: the tree of label smoothing, or None.
 
     ``nll * keep + smooth * spread``, where ``smooth`` is ``-(log-probabilities [* weight]).sum(1)`` with the ignored
@@ -137,7 +110,7 @@ def smoothed(node: Any, outer: int, hooked: bool) -> Reader | None:
     if likelihood is None or smoothing is None or node._saved_alpha != 1:
         return None
     (nll, keep), (place, spread) = likelihood, smoothing
-    if not is_named(nll, "NllLossBackward0"):
+    if not (is_named(nll, "NllLossBackward0") or is_named(nll, "NllLoss2DBackward0")):
         return None
     reduction, count, spread_weight = nll._saved_reduction, None, None
     if reduction == MEAN and is_named(place, "DivBackward0"):
@@ -164,29 +137,21 @@ def smoothed(node: Any, outer: int, hooked: bool) -> Reader | None:
     ))  # fmt: skip
 
 
-def probabilities(node: Any, outer: int, hooked: bool) -> Reader | None:
+def probabilities(node: Any, hooked: bool) -> Reader | None:
     """The tree of cross entropy with probabilities as targets, or None.
 
-    At ``DivBackward1`` (the division that torch does itself, ``reduction="mean"``); below a reduction by hand at
-    ``NegBackward0``, or where the sign came later and is part of the tail, at the sum over the classes or the product.
+    At ``NegBackward0`` a sum; at ``DivBackward1``, which only torch itself makes, the mean of it.
     """
-    name, reduction = node.name(), NONE
-    if outer == NONE:
-        summed = only_input(node) if name == "DivBackward1" else None
-        if not is_named(summed, "NegBackward0") or not is_named(only_input(summed), "SumBackward0"):
-            return None
-        reduction, place = MEAN, only_input(only_input(summed))
-    elif name == "NegBackward0":
-        place = _class_sum(only_input(node))
-    else:
-        place = _class_sum(node) if name == "SumBackward1" else node
-    found = _product(place, hooked)
+    mean = node.name() == "DivBackward1"
+    negated = only_input(node) if mean else node
+    summed = only_input(negated) if is_named(negated, "NegBackward0") else None
+    found = _product(only_input(summed), hooked) if is_named(summed, "SumBackward0") else None
     if found is None:
         return None
     factors, target = found
-    if reduction == MEAN and node._saved_other != target.numel() // target.shape[1]:
+    if mean and node._saved_other != target.numel() // target.shape[1]:
         return None
-    return ProbabilityReader(factors, target, reduction, name)
+    return ProbabilityReader(factors, target, MEAN if mean else SUM)
 
 
 def _scaled_by_number(node: Any) -> tuple[Any, float] | None:
@@ -230,11 +195,9 @@ def _product(node: Any, hooked: bool) -> tuple[tuple[Tensor, ...], Tensor] | Non
     return (source, *reversed(factors)), targets[0]
 
 
-FORMS: dict[str, Callable[[Any, int, bool], Reader | None]] = {
+FORMS: dict[str, Callable[[Any, bool], Reader | None]] = {
     "AddBackward0": smoothed,
     "DivBackward1": probabilities,
     "NegBackward0": probabilities,
-    "SumBackward1": probabilities,
-    "MulBackward0": probabilities,
 }
 """By the name of the node at the tree's root."""

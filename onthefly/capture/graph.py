@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from onthefly.capture.reading import Unreadable
-
 _SCALED = "onthefly scaled"
+
+
+class Unreadable(Exception):
+    """Why the per-sample losses of a backward call cannot be had."""
+
 
 HOOKED = "its tensors are saved through a hook (checkpointing, offloading), not to be run twice"
 

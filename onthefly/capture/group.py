@@ -57,6 +57,21 @@ class Call(NamedTuple):
     """Elements averaged into each row."""
     samples: bytes | None = None
     """The index of each row, int64; None where there is none."""
+    total: Tensor | None = None
+    """The reduced values, and their magnitudes, float64; None where that is their sum by the divisor."""
+    magnitude: Tensor | None = None
+    shared: Number = 0.0
+    """What of the loss has no samples."""
+    components: dict[str, Tensor] | None = None
+    """What each term gave each row [rows]; None where there is one."""
+    phase: int = _TRAIN
+    """Code as in ``protocol.PHASES``."""
+
+
+PLAIN = Call._fields.index("total")
+"""As many fields has a call of one plain loss: the others are at their defaults (made at each step, each costs it)."""
+
+COMPONENTS = Call._fields.index("components")
 
 
 def groups(calls: Iterable[tuple[Any, ...]]) -> list[Group]:
@@ -65,7 +80,7 @@ def groups(calls: Iterable[tuple[Any, ...]]) -> list[Group]:
     for call in calls:
         loss, rows, values = call[5], call[7], call[8]
         if rows:
-            key = rows, values.dtype, values.device
+            key = rows, values.dtype, values.device, tuple(call[COMPONENTS] or ()) if len(call) > PLAIN else None
         else:
             key = 0, loss.device if type(loss) is Tensor else None
         found.setdefault(key, []).append(call)
@@ -77,17 +92,29 @@ class Group:
 
     def __init__(self, calls: list[tuple[Any, ...]]) -> None:
         """Calls of as many rows each, on one device. Runs torch operators, gradients off."""
+        if len(calls[0]) == PLAIN:
+            defaults = tuple(Call._field_defaults[name] for name in Call._fields[PLAIN:])
+            calls = [(*call, *defaults) for call in calls]
         (self._number, self._step, self._epoch, self._time, self._loader, self._loss, self._reason, rows, values,
-         self._reduced, self._divisor, self._valid, self._samples) = zip(*calls)  # fmt: skip
+         self._reduced, self._divisor, self._valid, self._samples, totals, magnitudes, self._shared, components,
+         self._phase) = zip(*calls)  # fmt: skip
         self._rows: int = rows[0]
+        self._components: tuple[str, ...] = tuple(components[0] or ())
         self._eps = 0.0
         tensors: dict[str, Tensor] = {}
         if self._rows:
             joined = torch.stack(values)
-            wide = joined.double()
-            tensors = {"values": joined.float(), "total": wide.sum(1), "magnitude": wide.abs().sum(1)}
+            tensors = {"values": joined.float()}
+            if totals[0] is None:
+                wide = joined.double()
+                tensors["total"], tensors["magnitude"] = wide.sum(1), wide.abs().sum(1)
+            else:
+                tensors["total"], tensors["magnitude"] = torch.stack(totals), torch.stack(magnitudes)
+            for name in self._components:
+                tensors[f"component {name}"] = torch.stack([parts[name] for parts in components]).float()
             self._eps = torch.finfo(joined.dtype).eps
-        for name, column in (("loss", self._loss), ("reduced", self._reduced), ("divisor", self._divisor)):
+        for name, column in (("loss", self._loss), ("reduced", self._reduced), ("divisor", self._divisor),
+                             ("shared", self._shared)):  # fmt: skip
             scalars = [number for number in column if type(number) is Tensor]
             if scalars:
                 tensors[name] = torch.stack(scalars).double()
@@ -112,11 +139,11 @@ class Group:
             epoch=array("i", self._epoch).tobytes(),
             time=array("d", map(wall, self._time)).tobytes(),
             loss=array("d", losses).tobytes(),
-            shared=bytes(8 * count),
+            shared=array("d", _numbers("shared", self._shared, arrived)).tobytes(),
             certificate=bytes([verdict[0] for verdict in verdicts]) if rows else bytes([NONE]) * count,
             error=array("d", [verdict[1] for verdict in verdicts]).tobytes() if rows else bytes(8 * count),
             reason=reason.tobytes(),
-            phase=bytes([_TRAIN]) * count,
+            phase=bytes(self._phase),
             loader=loader.tobytes(),
             identity=bytes([_NO_IDENTITY if samples is None else _INDEX for samples in self._samples]),
             count=array("i", [rows]).tobytes() * count,
@@ -125,6 +152,7 @@ class Group:
             sample=b"".join([absent if samples is None else samples for samples in self._samples]),
             sample_loss=raw(arrived["values"]) if rows else b"",
             valid=self._counts(arrived) if rows else b"",
+            components={name: raw(arrived[f"component {name}"]) for name in self._components},
         )
 
     def _verdicts(self, losses: Sequence[float], arrived: dict[str, Tensor]) -> list[Verdict]:

@@ -30,7 +30,8 @@ FETCHED = "the data set fetches whole batches (__getitems__), perhaps in an orde
 class Batch(NamedTuple):
     """One delivered batch. A plain tuple with these fields where there is one for each step."""
 
-    loader: LoaderRecord
+    loader: LoaderRecord | None
+    """None where the script drew the samples itself."""
     epoch: int
     drawn: Any
     """Indices in the root data set: a list; or something else where they are not known."""
@@ -47,6 +48,8 @@ class LoaderRecord:
         """Finished iterators of this loader; one that was left counts when the next begins, if a loss came of it."""
         self.trained = -1
         """The last epoch that a loss was seen of."""
+        self.delivered = self.taken = 0
+        """Batches that came, and losses that were of one."""
         self.doubt = ""
         """Why rows of a batch may not come in the order of its indices; empty: they do."""
         self.last: Batch | None = None
@@ -78,11 +81,13 @@ class LoaderRecord:
 
     def deliver(self, drawn: Any, data: Any) -> None:
         """A batch reached the script, made from these indices of the loader's data set."""
+        self.delivered += 1
         recent = self._recent
         newest = recent.newest
         if newest is not None:
             if newest is recent.tied:
-                newest[0].trained, recent.tied = newest[1], None
+                newest[0].used(newest[1])
+                recent.tied = None
             else:
                 recent.retire(newest)
             if newest[0] is not self:
@@ -98,6 +103,11 @@ class LoaderRecord:
             recent.newest = (self, self.epoch, drawn, tuple(data))
         else:
             recent.newest = (self, self.epoch, drawn, tuple(tensors_of(data)))
+
+    def used(self, epoch: int) -> None:
+        """A loss was of one of its batches, of that epoch."""
+        self.trained = epoch
+        self.taken += 1
 
     def finish(self) -> None:
         """The iterator is exhausted: that is an epoch of this loader."""

@@ -1,18 +1,19 @@
 """Per-sample losses read back out of the autograd graph.
 
-A reduction's node keeps what it was computed from in its ``_saved_*`` attributes. The per-sample loss is the same ATen
-operator on those tensors with ``reduction="none"``, so that no loss function is patched, however the script imported
-it. Never a ``gather`` of our own: an ignored target is out of range, which is fatal on CUDA.
+A reduction's node keeps what it was computed from in its ``_saved_*`` attributes. The loss of each element is the same
+ATen operator on those tensors with ``reduction="none"``, so that no loss function is patched, however the script
+imported it. Never a ``gather`` of our own: an ignored target is out of range, which is fatal on CUDA.
 """
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
+from onthefly.capture.graph import is_named, only_input
 from onthefly.capture.quiet import check_plain
 
 if TYPE_CHECKING:
@@ -24,46 +25,42 @@ NONE, MEAN, SUM = 0, 1, 2
 _nn: Any = torch._C._nn  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
 
 
-class Unreadable(Exception):
-    """Why the per-sample losses of a backward call cannot be had."""
+class Read(NamedTuple):
+    """A loss before it was reduced. A plain tuple with these fields where there is one for each step."""
 
-
-class Scaling(NamedTuple):
-    """One step of the scalar tail, the same for the total and for each sample: ``operator(value, other)``."""
-
-    operator: Callable[..., Tensor]
-    other: Tensor | None
-
-
-Measured = tuple[Tensor, int, Tensor, Tensor, "Tensor | float", "Tensor | int"]
-"""What was read of a loss.
-
-- The target [rows, ...], which tells the batch; and how many rows it has.
-- The value of each row [rows]: its elements averaged (summed where the script sums).
-- The operator again with the script's own reduction, tail included: to be compared with the loss.
-- The divisor: what the script's ``mean`` divided the sum of the rows' values by; 1 where it sums.
-- How many elements were averaged into each row: one number for all, or a tensor [rows].
-"""
+    target: Optional[Tensor]
+    """The tensor that tells the batch, element by element or row by row; None where none is kept."""
+    elements: Tensor
+    """The loss of each element."""
+    reduction: int
+    """What the operator did with them; NONE if it left them."""
+    value: Optional[Tensor]
+    """The operator again, with that reduction: to be compared with the script's number. None where it left them."""
+    divisor: Any
+    """What a mean divided the sum of the elements by: a number, or a tensor on an accelerator. 1 for a sum."""
+    valid: Optional[Tensor]
+    """Which elements count, in the shape of them; None: all."""
 
 
 class Reader:
     """How a loss is read once the place in the graph is found where it was computed. Runs with gradients off."""
 
+    name = ""
+    """The function, as torch calls it."""
     classifies = False
     """Whether its targets are classes, so that :meth:`hits` can be asked."""
 
-    def measure(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Measured:
+    def read(self, node: Any) -> Read:
         """Take what was saved, and compute.
 
-        Raises :class:`Unreadable` if it is no loss of samples, ``Overridden`` if the script would see our operators,
+        Raises :class:`Unreadable` if it cannot be read, ``Overridden`` if the script would see our operators,
         RuntimeError if the graph was freed.
-
-        Args:
-            node: of the operator, which made the vector or reduced it itself.
-            outer: the reduction that the script did itself over the vector (``.mean()``); NONE where the operator did.
-            tail: what the script did with the number before it back-propagated it, in its order.
         """
         raise NotImplementedError
+
+    def called(self, node: Any) -> str:
+        """The name of the function that made this node."""
+        return self.name
 
     def hits(self, node: Any) -> tuple[Tensor, Tensor, Tensor]:
         """What accuracy is made of: log-probabilities [rows, classes], targets [rows], and which of them count."""
@@ -73,27 +70,21 @@ class Reader:
 class OperatorReader(Reader):
     """One kind of node whose operator takes ``reduction``: a row of :data:`READERS`."""
 
-    def __init__(self, operator: Callable[..., Tensor], tensors: str, options: str = "") -> None:
+    def __init__(self, operator: Callable[..., Tensor], name: str, tensors: str, options: str = "") -> None:
         """``tensors`` and ``options`` name ``_saved_*`` attributes, input and target first; reduction is implied."""
+        self.name = name
         self._operator = operator
         self._saved = attrgetter(*[f"_saved_{name}" for name in f"reduction {options} {tensors}".split()])
         self._given = len(options.split())
 
-    def measure(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Measured:
-        """As :meth:`Reader.measure`."""
+    def read(self, node: Any) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As :meth:`Reader.read`."""
         reduction, *saved = self._saved(node)
         options, given = saved[: self._given], saved[self._given :]
         check_plain(*given)
-        target, summed = given[1], (outer or reduction) == SUM
-        rows = rows_of(target, reduction, outer)
-        values = self._operator(*given, NONE, *options)
-        value = values if reduction == NONE else self._operator(*given, reduction, *options)
-        if outer:
-            value = reduced(values, outer)
-        values = by_row(values, rows, summed)
-        if tail:
-            values, value = scaled(values, tail), scaled(value, tail)
-        return target, rows, values, value, 1 if summed else rows, target.numel() // rows
+        elements = self._operator(*given, NONE, *options)
+        value = self._operator(*given, reduction, *options) if reduction else None
+        return given[1], elements, reduction, value, elements.numel() if reduction == MEAN else 1, None
 
 
 class NllReader(OperatorReader):
@@ -101,33 +92,29 @@ class NllReader(OperatorReader):
 
     classifies = True
 
-    def __init__(self) -> None:
-        super().__init__(_nn.nll_loss, "self target weight total_weight", "ignore_index")
+    def __init__(self, operator: Callable[..., Tensor]) -> None:
+        super().__init__(operator, "nll_loss", "self target weight total_weight", "ignore_index")
 
-    def measure(self, node: Any, outer: int, tail: tuple[Scaling, ...]) -> Measured:
-        """As :meth:`Reader.measure`; the mean divides by the weights of the targets that count, by hand by all rows."""
-        operator = self._operator
+    def read(self, node: Any) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As :meth:`Reader.read`; the mean divides by the weights of the targets that count."""
         reduction, ignored, source, target, weight, total = self._saved(node)
         if type(source) is not Tensor or type(target) is not Tensor:
             check_plain(source, target, weight)
         if ignored >= 1 << 63:  # as the script gave it: the graph gives it back as unsigned
             ignored -= 1 << 64
-        if outer or not reduction:
-            rows = rows_of(target, reduction, outer)
-            values = operator(source, target, weight, NONE, ignored)
-            value, divisor = (values.mean(), rows) if outer == MEAN else (values.sum(), 1)
-            valid: Tensor | int = target.ne(ignored)
-        else:
-            values = operator(source, target, weight, NONE, ignored)
-            value = operator(source, target, weight, reduction, ignored)
-            shape = values.shape
-            rows = shape[0] if shape and shape[0] else rows_of(target, reduction, outer)
-            counted = total.item() if total.is_cpu else total
-            divisor = counted if reduction == MEAN else 1
-            valid = 1 if counted is not total and counted == rows and weight is None else target.ne(ignored)
-        if tail:
-            values, value = scaled(values, tail), scaled(value, tail)
-        return target, rows, values, value, divisor, valid
+        elements = self._operator(source, target, weight, NONE, ignored)
+        if not reduction:
+            return target, elements, NONE, None, 1, target.ne(ignored)
+        counted = total.item() if total.is_cpu else total
+        plain = counted is not total and weight is None and counted == target.numel()
+        return (
+            target, elements, reduction, self._operator(source, target, weight, reduction, ignored),
+            counted if reduction == MEAN else 1, None if plain else target.ne(ignored),
+        )  # fmt: skip
+
+    def called(self, node: Any) -> str:
+        """As :meth:`Reader.called`: a softmax right before it is what makes it a cross entropy."""
+        return "cross_entropy" if is_named(only_input(node), "LogSoftmaxBackward0") else self.name
 
     def hits(self, node: Any) -> tuple[Tensor, Tensor, Tensor]:
         """As :meth:`Reader.hits`."""
@@ -135,44 +122,34 @@ class NllReader(OperatorReader):
         return source, target, target.ne(ignored if ignored < 1 << 63 else ignored - (1 << 64))
 
 
-def rows_of(target: Tensor, reduction: int, outer: int) -> int:
-    """How many rows a loss has; :class:`Unreadable` if they are no samples, or not reduced to one number once."""
-    if (reduction == NONE) != bool(outer):
-        raise Unreadable("the loss is reduced twice" if outer else "the loss is a vector: it was not reduced")
-    shape = target.shape
-    if not shape or not shape[0]:
-        raise Unreadable("the loss is of a single sample without a batch axis, or of none")
-    return shape[0]
-
-
 def reduced(values: Tensor, reduction: int) -> Tensor:
-    """A vector reduced as the script or a composite operator does it."""
+    """Elements reduced as the script or a composite operator does it."""
     return values.sum() if reduction == SUM else values.mean()
 
 
-def by_row(values: Tensor, rows: int, summed: bool) -> Tensor:
-    """The elements of each row averaged, or summed where the script sums: [rows]."""
-    if values.dim() > 1:
-        values = values.reshape(rows, -1)
-        values = values.sum(1) if summed else values.mean(1)
-    return values
-
-
-def scaled(value: Tensor, tail: tuple[Scaling, ...]) -> Tensor:
-    """The tail, done to a total or to per-sample values."""
-    for operator, other in tail:
-        value = operator(value) if other is None else operator(value, other)
-    return value
-
-
 READERS: dict[str, Reader] = {
-    "NllLossBackward0": NllReader(),
-    "MseLossBackward0": OperatorReader(_nn.mse_loss, "self target"),
-    "SmoothL1LossBackward0": OperatorReader(_nn.smooth_l1_loss, "self target", "beta"),
-    "HuberLossBackward0": OperatorReader(_nn.huber_loss, "self target", "delta"),
-    "BinaryCrossEntropyBackward0": OperatorReader(_nn.binary_cross_entropy, "self target weight"),
+    "NllLossBackward0": NllReader(_nn.nll_loss),
+    "NllLoss2DBackward0": NllReader(_nn.nll_loss2d),
+    "MseLossBackward0": OperatorReader(_nn.mse_loss, "mse_loss", "self target"),
+    "SmoothL1LossBackward0": OperatorReader(_nn.smooth_l1_loss, "smooth_l1_loss", "self target", "beta"),
+    "HuberLossBackward0": OperatorReader(_nn.huber_loss, "huber_loss", "self target", "delta"),
+    "BinaryCrossEntropyBackward0": OperatorReader(
+        _nn.binary_cross_entropy, "binary_cross_entropy", "self target weight"
+    ),
     "BinaryCrossEntropyWithLogitsBackward0": OperatorReader(
-        torch.binary_cross_entropy_with_logits, "self target weight pos_weight"
+        torch.binary_cross_entropy_with_logits, "binary_cross_entropy_with_logits", "self target weight pos_weight"
+    ),
+    "SoftMarginLossBackward0": OperatorReader(_nn.soft_margin_loss, "soft_margin_loss", "self target"),
+    "MultilabelMarginLossBackward0": OperatorReader(
+        _nn.multilabel_margin_loss, "multilabel_margin_loss", "self target"
+    ),
+    "MultiMarginLossBackward0": OperatorReader(
+        lambda source, target, weight, reduction, p, margin: _nn.multi_margin_loss(
+            source, target, p, margin, weight, reduction
+        ),
+        "multi_margin_loss",
+        "self target weight",
+        "p margin",
     ),
 }
 """By the name of the autograd node."""

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.overrides import has_torch_function
 
 from onthefly.capture.accuracy import Accuracies
-from onthefly.capture.batches import COMPUTED, NO_LOADER, NOT_INTEGERS, RecentBatches
-from onthefly.capture.graph import mark_scaled, of_a_parameter
+from onthefly.capture.batches import MADE, NOT_INTEGERS, RecentBatches, in_order
+from onthefly.capture.graph import Unreadable, mark_scaled
 from onthefly.capture.group import Call, Group, groups
 from onthefly.capture.loaders import LoaderRecord
 from onthefly.capture.logged import LoggedValues
-from onthefly.capture.operands import OpenLosses
+from onthefly.capture.noted import OpenLosses
+from onthefly.capture.persample import PerSample, Samples, reason_of, unscaled, whole
 from onthefly.capture.quiet import (
     Overridden,
     autocasting,
@@ -36,9 +37,8 @@ from onthefly.capture.quiet import (
     profiling,
     undisturbed,
 )  # fmt: skip
-from onthefly.capture.reading import NONE, READERS, Reader, Unreadable
+from onthefly.capture.reading import MEAN, READERS, Reader
 from onthefly.capture.steps import metrics, rates
-from onthefly.capture.tail import Found, follow, reason_of, unscaled
 from onthefly.core.threads import runs
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ MAX_CALLS, MAX_ROWS = 128, 65536
 
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 graph_task, grad_enabled, set_grad_enabled = _c._current_graph_task_id, torch.is_grad_enabled, _c._set_grad_enabled
+
+CAPTURED = "it is captured into a CUDA graph, which our operators would become part of"
 
 NO_BATCH = (None, -1, None, ())
 """Stands for the newest batch before there is one."""
@@ -81,15 +83,15 @@ class Recorder:
         self._notice = notice
         self._meter = meter
         self._thread = 0
-        self._hooked = False
         self._direct: dict[type, Reader] = {}
         """Readers of losses that are back-propagated as they are, by the type of their node."""
         self._calm = False
         """The script's modes are off already."""
         self._loaders: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
         self._recent = RecentBatches()
-        self._open = OpenLosses()
-        self.computed = self._open.note
+        noted = OpenLosses()
+        self._per_sample = PerSample(self._recent, noted)
+        self.computed = noted.note
         """Told of losses whose graph will not keep their operands."""
         self.scaled = mark_scaled
         """Told of what gradient scalers made of losses."""
@@ -143,12 +145,10 @@ class Recorder:
 
     def beware_of_hooks(self) -> None:
         """From now on saved tensors may have hooks, which must not be run once more than the script does."""
-        self._hooked = True
+        self._per_sample.hooked = True
         self._direct.clear()
 
-    def observe(  # noqa: C901 - written flat: what runs once a step meets cold caches (docs/cost.md)
-        self, tensors: Any, grad_tensors: Any = None, *rest: Any, **named: Any
-    ) -> None:
+    def observe(self, tensors: Any, grad_tensors: Any = None, *rest: Any, **named: Any) -> None:
         """A backward call is about to run."""
         # -1 outside of the engine: checkpointing and custom functions call backward from within a backward.
         if graph_task() != -1 or (get_ident() != self._thread and not self.is_training_thread()):
@@ -164,45 +164,16 @@ class Recorder:
         set_grad_enabled(False)
         try:
             if not host and capturing(tensors):
-                raise Unreadable("it is captured into a CUDA graph, which our operators would become part of")
+                raise Unreadable(CAPTURED)
             node: Any = tensors.grad_fn
             reader = self._direct.get(type(node))
-            outer, tail, factor = NONE, (), None
-            if reader is None:
-                reader, node, outer, tail, factor = self._follow(tensors)
-            target, rows, values, reduced, divisor, valid = reader.measure(node, outer, tail)
-            recent, loader, samples = self._recent, None, None
-            newest = recent.newest or NO_BATCH
-            for held in newest[3]:
-                if held is target:
-                    loader, samples = newest[0], newest[2]
-                    break
-            if (
-                loader is not None and not loader.doubt and type(samples) is list and len(samples) == rows
-                and target._version in loader.fresh
-            ):  # fmt: skip
-                recent.tied, self.epoch = newest, newest[1]
-            else:
-                loader, samples = self._look_closer(node, target, rows)
-            if samples is not None:
-                try:
-                    samples = self._pack(*samples) if rows == self._pack_rows else self._packed(samples, rows)
-                except struct.error:  # not whole numbers from 0 on
-                    samples = self._counted_from_the_end(loader, samples, rows)
-            loss = tensors if factor is None else unscaled(tensors, reduced, factor)
-            loss = loss.item() if host else loss.detach().reshape(())
-            reduced = reduced.item() if host else reduced
-            self._calls.append((self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, reduced,
-                                divisor, valid, samples))  # fmt: skip
-            self._samples += rows
-            self._rows += rows
-            if start >= self._accuracy_due and reader.classifies:
-                self._accuracy_due = self._accuracies.measure(reader.hits(node), self.step, self.epoch, start)
+            if reader is None or not self._add_plain(start, reader, node, tensors):
+                self._add_samples(start, (tensors,), self._per_sample.measure((tensors,)))
         except Overridden:
             self._observe_closely(start, tensors, None)
             return
         except (Unreadable, RuntimeError) as error:
-            self._add_unread(start, tensors, reason_of(error))
+            self._add_unread(start, (tensors,), reason_of(error))
         finally:
             set_grad_enabled(enabled)
         self._observed(start)
@@ -240,6 +211,11 @@ class Recorder:
         else:
             self.log(values, step)
 
+    def copied(self, name: str, source: Tensor, result: Tensor, args: tuple[Any, ...]) -> None:
+        """``result`` was made of ``source`` by that function or method, without mixing its samples."""
+        if self._thread in (0, get_ident()):
+            self._recent.copied(source, result, MADE.get(name, in_order), args)
+
     def count_anew(self) -> None:
         """Training rests, or begins with other optimizers: the first that steps is the one whose steps count now."""
         self._counted = None
@@ -274,34 +250,41 @@ class Recorder:
 
     def _observe_closely(self, start: int, tensors: Any, gradients: Any) -> None:
         """A call that is not plainly one number in a quiet place."""
-        given: Any = tensors if isinstance(tensors, (tuple, list)) else (tensors,)
+        given: tuple[Any, ...] = tuple(tensors) if isinstance(tensors, (tuple, list)) else (tensors,)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         if REDISPATCHES and has_torch_function(given):
             return
-        if isinstance(tensors, (tuple, list)) and len(tensors) == 1:  # pyright: ignore[reportUnknownArgumentType]
-            tensors = tensors[0]  # pyright: ignore[reportUnknownVariableType]
-        root = tensors if isinstance(tensors, Tensor) and tensors.numel() == 1 else None
+        single = all(isinstance(root, Tensor) and root.numel() == 1 for root in given)
         why = ""
-        if not isinstance(tensors, Tensor):
-            why = "backward was called on several tensors"
-        elif root is None:
+        if not single:
             why = "the loss is not a single number"
         elif gradients is not None and gradients not in ((None,), [None]):
             why = "a gradient was passed to backward, so the loss is not the number that was propagated"
         if intercepted() or profiling():
-            self._add_unread(start, None, "a profiler was on, which would count our operators" if profiling()
+            self._add_unread(start, (), "a profiler was on, which would count our operators" if profiling()
                              else "a dispatch mode was active (fake tensors, or a counter of operations)")  # fmt: skip
-            self._observed(start)
-            return
-        with undisturbed():
-            if why:
-                self._add_unread(start, root, why)
-                self._observed(start)
-                return
-            self._calm = True
-            try:
-                self.observe(root)
-            finally:
-                self._calm = False
+        else:
+            with undisturbed():
+                if why:
+                    self._add_unread(start, given if single else (), why)
+                elif len(given) == 1:
+                    self._calm = True
+                    try:
+                        self.observe(given[0])
+                    finally:
+                        self._calm = False
+                    return
+                else:
+                    self._observe_several(start, given)
+        self._observed(start)
+
+    def _observe_several(self, start: int, roots: tuple[Tensor, ...]) -> None:
+        """Numbers that are back-propagated together: that is their sum."""
+        try:
+            if any(capturing(root) for root in roots):
+                raise Unreadable(CAPTURED)
+            self._add_samples(start, roots, self._per_sample.measure(roots))
+        except (Unreadable, RuntimeError) as error:
+            self._add_unread(start, roots, reason_of(error))
 
     def _observed(self, start: int) -> None:
         """A backward call is recorded: count it, and send what waits where no optimizer steps (hand-written SGD)."""
@@ -317,45 +300,99 @@ class Recorder:
             return True
         return False
 
-    def _follow(self, root: Tensor) -> Found:
-        """Where the loss was computed; and if that is the node of the root itself, the next one is found faster."""
-        found = follow(root, self._hooked, self._open.at)
-        node = found.node
-        if node is root.grad_fn and not self._hooked and found.reader is READERS.get(node.name()):
-            self._direct[type(node)] = found.reader
-        return found
+    def _add_plain(self, start: int, reader: Reader, node: Any, root: Tensor) -> bool:
+        """Record a loss whose root is the loss function itself, of the newest batch; False if it is not that plain.
 
-    def _add_unread(self, start: int, root: Tensor | None, why: str) -> None:
+        Most are, and this is what a small step pays for: nothing of it is asked or made that may be left out.
+        """
+        read: Any = reader.read(node)
+        target, elements, reduction, value, divisor, valid = read
+        recent = self._recent
+        newest = recent.newest or NO_BATCH
+        for held in newest[3]:
+            if held is target:
+                break
+        else:
+            return False
+        loader, epoch, samples, _ = newest
+        rows, counts = elements.shape[0] if elements.dim() == 1 else 0, valid
+        if not rows:
+            if reduction != MEAN or valid is not None or elements.shape != target.shape or not elements.numel():
+                return False
+            rows = elements.shape[0]
+            counts = elements.numel() // rows
+            elements, divisor = elements.reshape(rows, -1).mean(1), rows
+        if (
+            loader is None or loader.doubt or type(samples) is not list or len(samples) != rows
+            or target._version not in loader.fresh or value is None
+        ):  # fmt: skip
+            return False
+        recent.tied, self.epoch = newest, epoch
+        packed, host = self._packed_from_the_start(loader, samples, rows), root.is_cpu
+        self._calls.append((self.backwards, self.step, epoch, start, loader, root.item() if host else root.detach(), "",
+                            rows, elements, value.item() if host else value, divisor, 1 if counts is None else counts,
+                            packed))  # fmt: skip
+        self._samples += rows
+        self._rows += rows
+        if start >= self._accuracy_due and reader.classifies:
+            self._accuracy_due = self._accuracies.measure(reader.hits(node), self.step, self.epoch, start)
+        return True
+
+    def _add_samples(self, start: int, roots: tuple[Tensor, ...], read: Samples) -> None:
+        """Record a loss that was taken apart."""
+        (loader, epoch, indices, doubt), found, shared = read.tie, read.found, read.shared
+        values, valid, total, magnitude, components = read.joined
+        rows, root, host = values.shape[0], roots[0], roots[0].is_cpu
+        if len(found.terms) == 1 and found.terms[0].node is root.grad_fn and not self._per_sample.hooked:
+            reader = READERS.get(found.terms[0].node.name())
+            if reader is not None:  # the next one is found faster
+                self._direct[type(root.grad_fn)] = reader
+        self.epoch = epoch if epoch >= 0 else self.epoch
+        packed = None
+        if indices is not None:
+            packed = self._packed_from_the_start(loader, indices, rows)
+        elif doubt:
+            self._notice(f"samples have no index: {doubt}", "")
+        loss = whole(roots)
+        if read.factor is not None:
+            loss = unscaled(loss, found.value, read.factor)
+        numbers = (loss, found.value, shared) if shared is not None else (loss, found.value)
+        loss, value, part = (*[number.item() if host else number for number in numbers], 0.0)[:3]
+        self._calls.append(Call(
+            self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, value, 1, valid, packed,
+            total, magnitude, part, components or None,
+        ))  # fmt: skip
+        self._samples += rows
+        self._rows += rows
+        for term in found.terms:
+            if start >= self._accuracy_due and term.reader.classifies:
+                self._accuracy_due = self._accuracies.measure(term.reader.hits(term.node), self.step, self.epoch, start)
+
+    def _add_unread(self, start: int, roots: tuple[Tensor, ...], why: str) -> None:
         """Record a call without per-sample values, and tell the user why."""
         newest = self._recent.newest or NO_BATCH
         if newest[0] is not None:
             self.epoch = newest[1]
         self._notice(f"per-sample losses are not captured: {why}", "")
         loss: Any = math.nan
-        if root is not None and root.numel() == 1 and not capturing(root):
-            loss = root.item() if root.is_cpu else root.detach().reshape(())
+        if roots and not any(root.numel() != 1 or capturing(root) for root in roots):
+            number = whole(roots)
+            loss = number.item() if number.is_cpu else number
         self._calls.append(Call(self.backwards, self.step, self.epoch, start, newest[0], loss, why))
+
+    def _packed_from_the_start(self, loader: LoaderRecord | None, samples: list[Any], rows: int) -> bytes | None:
+        """Indices as 8 bytes each, those below 0 counted from the beginning; None if they are no whole numbers."""
+        try:
+            return self._pack(*samples) if rows == self._pack_rows else self._packed(samples, rows)
+        except struct.error:  # -1 would mean that there is none
+            positive = loader.numbering.from_the_start(samples) if loader is not None else None
+            if positive is not None:
+                with contextlib.suppress(struct.error):
+                    return self._packed(positive, rows)
+        self._notice(f"samples have no index: {NOT_INTEGERS}", "")
+        return None
 
     def _packed(self, samples: list[Any], rows: int) -> bytes:
         """Indices as 8 bytes each, and the next ones of as many rows faster; ``struct.error`` if they are not >= 0."""
         self._pack_rows, self._pack = rows, struct.Struct(f"={rows}Q").pack
         return self._pack(*samples)
-
-    def _counted_from_the_end(self, loader: LoaderRecord | None, samples: list[Any], rows: int) -> bytes | None:
-        """Indices below 0 (-1 would mean that there is none), from the beginning; None if they are no whole numbers."""
-        positive = loader.numbering.from_the_start(samples) if loader is not None else None
-        if positive is not None:
-            with contextlib.suppress(struct.error):
-                return self._packed(positive, rows)
-        self._notice(f"samples have no index: {NOT_INTEGERS}", "")
-        return None
-
-    def _look_closer(self, node: Any, target: Tensor, rows: int) -> tuple[LoaderRecord | None, list[Any] | None]:
-        """For a target that is not plainly the newest batch's: its loader, and the index of each row."""
-        loader, epoch, indices, doubt = self._recent.tie(target, rows)
-        if doubt in (COMPUTED, NO_LOADER) and of_a_parameter(node):
-            raise Unreadable("the loss is of a parameter (a penalty): its rows are not samples")
-        self.epoch = epoch if epoch >= 0 else self.epoch
-        if doubt:
-            self._notice(f"samples have no index: {doubt}", "")
-        return loader, indices

@@ -1,9 +1,10 @@
-"""Watches the loss functions whose graph does not keep their operands: L1, KL, Poisson and Gaussian likelihood.
+"""Watches the functions whose results keep no trace of their operands: some losses, and reductions by hand.
 
 The slots are what ``torch.nn.functional`` calls at run time, so that functions imported by name before and modules
 (``nn.L1Loss``) come by as well; ``F.gaussian_nll_loss`` calls nothing that could be told from arithmetic and is a slot
-itself, as ``nn.GaussianNLLLoss`` calls it through the module. No other loss function is touched, least of all cross
-entropy: a slot costs a microsecond and more each time it is called.
+itself, as ``nn.GaussianNLLLoss`` calls it through the module. ``mean`` and ``sum`` are watched as functions and as
+methods. No other loss function is touched in training, least of all cross entropy: a slot costs a microsecond and more
+each time it is called.
 """
 
 from __future__ import annotations
@@ -28,19 +29,32 @@ if TYPE_CHECKING:
 
 _nn: Any = torch._C._nn  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
 
-SLOTS: list[tuple[Any, str]] = [
+LOSSES: list[tuple[Any, str]] = [
     (_nn, "l1_loss"),  # also F.smooth_l1_loss(beta=0)
     (torch, "kl_div"),
     (torch, "poisson_nll_loss"),
     (torch.nn.functional, "gaussian_nll_loss"),
+    (torch, "cosine_embedding_loss"),
+    (torch, "margin_ranking_loss"),
+    (torch, "hinge_embedding_loss"),
+    (torch, "triplet_margin_loss"),
+    (torch, "ctc_loss"),
 ]
+
+REDUCTIONS: list[tuple[Any, str]] = [(torch, "mean"), (torch, "sum"), (Tensor, "mean"), (Tensor, "sum")]
+"""Of interest where a single number comes out."""
 
 
 class FunctionInstrument:
-    """The slots of :data:`SLOTS`."""
+    """The slots of :data:`LOSSES` and :data:`REDUCTIONS`."""
 
-    def __init__(self, computed: Callable[..., None], guard: Guard) -> None:
-        """``computed(function, result, args, named)`` is called after a loss was computed that needs a gradient."""
+    def __init__(self, computed: Callable[..., None], guard: Guard, *, known: bool = True) -> None:
+        """``computed(function, result, args, named)`` is called after a number was computed that needs a gradient.
+
+        ``known``: what stands in the slots stood there before the script began, so that this is what its modes and
+        classes of tensors compare a function with.
+        """
+        self._known = known
         self._computed = guard.around(computed)
         skip(self._computed, callees=True)
         builtins: Any = torch.jit._builtins  # pyright: ignore[reportPrivateUsage]
@@ -48,7 +62,10 @@ class FunctionInstrument:
         """Which function is which operator to ``torch.jit.script``, by ``id``; private to torch, empty if absent."""
         self._scripted: list[int] = []
         """Ours among them."""
-        self._slots = [Slot(owner, name, self._wrap) for owner, name in SLOTS]
+        self._slots = [
+            *[Slot(owner, name, self._wrap) for owner, name in LOSSES],
+            *[Slot(owner, name, self._wrap_reduction) for owner, name in REDUCTIONS],
+        ]
 
     def disarm(self) -> None:
         """Put back what was there."""
@@ -78,8 +95,46 @@ class FunctionInstrument:
                 computed(original, result, args, named)
             return result
 
-        skip(function, callees=False)
+        return self._stands_for(original, function, slot)
+
+    def _wrap_reduction(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
+        computed, method, known = self._computed, slot.owner is Tensor, self._known
+
+        @functools.wraps(original)
+        def reduction(*args: Any, **named: Any) -> Any:
+            if torch.compiler.is_compiling():
+                return original(*args, **named)
+            if not args or type(args[0]) is not Tensor:
+                if known and has_torch_function((*args, *named.values())):
+                    return handle_torch_function(reduction, (*args, *named.values()), *args, **named)
+                # A builtin that is an attribute of a class is no method of it; a function is, and gets its instance.
+                if not method and len(args) > 1 and isinstance(args[1], Tensor) and not isinstance(args[0], Tensor):
+                    args = args[1:]
+            elif known and function_modes():
+                return handle_torch_function(reduction, args, *args, **named)
+            try:
+                result = original(*args, **named)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
+            if type(result) is Tensor and result.requires_grad and not result.dim() and slot.enabled:
+                computed(original, result, args, named)
+            return result
+
+        return self._stands_for(original, reduction, slot)
+
+    def _stands_for(self, original: Callable[..., Any], ours: Any, slot: Slot) -> Callable[..., Any]:
+        """Make ours known under the original's name: to the compiler, to TorchScript and to ``pickle``."""
+        skip(ours, callees=False)
+        if slot.owner in (torch, Tensor):
+            ours.__module__ = "torch"
+            ours.__qualname__ = slot.name if slot.owner is torch else f"Tensor.{slot.name}"
+        operator = self._operators.get(id(original))
         if operator is not None:
-            self._operators[id(function)] = operator
-            self._scripted.append(id(function))
-        return function
+            self._operators[id(ours)] = operator
+            self._scripted.append(id(ours))
+        return ours
+
+
+function_modes: Callable[[], int] = torch._C._len_torch_function_stack  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
+"""How many of the script's modes would see a call."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.functional import kl_div, l1_loss, poisson_nll_loss
 from torch.utils.data import DataLoader, TensorDataset
 
-from onthefly.capture import forms, operands, reading
+from onthefly.capture import forms, noted, reading
 from tests.fidelity.brute import Truth, dataset, train
 from tests.watching import watched
 
@@ -260,7 +260,7 @@ def test_any_shape_and_option(draw: st.DataObject) -> None:
         target = torch.arange(1, rows + 1) % classes
     with watched() as kept:
         for (y,) in DataLoader(TensorDataset(target), rows):
-            computed = loss(source, y, reduction.removesuffix("()") if "()" not in reduction else "none")
+            computed = loss(source.mul(1.0), y, reduction.removesuffix("()") if "()" not in reduction else "none")
             (
                 computed.mean() if reduction == "mean()" else computed.sum() if reduction == "sum()" else computed
             ).backward()
@@ -276,14 +276,14 @@ def test_any_shape_and_option(draw: st.DataObject) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_the_certificate_of_every_kind_is_earned(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values that are off by a thousandth are not called exact."""
-    for reader in (reading.OperatorReader, forms.SmoothedReader, forms.ProbabilityReader, operands.Operands):
-        measure = reader.measure
+    for reader in (reading.OperatorReader, forms.SmoothedReader, forms.ProbabilityReader, noted.Noted):
+        read = reader.read
 
-        def off(*given: Any, measure: Any = measure) -> Any:
-            target, rows, values, *rest = measure(*given)
-            return (target, rows, values * 1.001, *rest)
+        def off(*given: Any, read: Any = read) -> Any:
+            target, elements, *rest = read(*given)
+            return (target, elements * 1.001, *rest)
 
-        monkeypatch.setattr(reader, "measure", off)
+        monkeypatch.setattr(reader, "read", off)
     kind, loss = KINDS[name]
     model = nn.Linear(6, 4)
     with watched() as kept:
@@ -309,15 +309,19 @@ def other_weights(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     lambda x, y: (x - 1).abs().mean(),
     lambda x, y: F.l1_loss(x, x.detach() + 1, reduction="none")[:2].mean(),
 ])  # fmt: skip
-def test_trees_that_are_only_alike_are_not_read(way: Callable[[Any, Any], torch.Tensor]) -> None:
-    model = nn.Linear(6, 4)
+def test_trees_that_are_only_alike_are_not_misread(way: Callable[[Any, Any], torch.Tensor]) -> None:
+    """Each sample's value is what the same way gives for it alone, or there is none."""
+    torch.manual_seed(0)
+    model, data = nn.Linear(6, 4), dataset("class")
     with watched() as kept:
-        for x, y in DataLoader(dataset("class"), 8):
+        for x, y in DataLoader(data, 8):
             way(model(x), y).backward()
     for row in kept.rows():
-        assert row.certificate == "none"
-        assert "does not read" in row.reason
-        assert len(row.losses) == 0
+        assert (len(row.losses) == 0) == (row.certificate == "none")
+        for sample, loss in zip(row.samples, row.losses):
+            x, y = data.tensors
+            alone = way(model(x[sample : sample + 1]), y[sample : sample + 1])
+            assert loss == pytest.approx(alone.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["l1", "kl", "poisson", "gaussian"])
@@ -339,19 +343,19 @@ def test_nothing_is_kept_after_backward(name: str) -> None:
 
 
 def test_a_list_of_losses_keeps_no_more_than_a_few() -> None:
-    x = torch.randn(8, 4, requires_grad=True)
-    targets = [torch.randn(8, 4) for _ in range(operands.MAX_OPEN + 5)]
+    x = torch.randn(8, 4, requires_grad=True).view(8, 4)
+    targets = [torch.randn(8, 4) for _ in range(noted.MAX_OPEN + 5)]
     gone = [weakref.ref(target) for target in targets]
     with watched() as kept:
         losses = [F.l1_loss(x, target) for target in targets]
         del targets
-        assert [ref() is None for ref in gone] == [True] * 5 + [False] * operands.MAX_OPEN
+        assert [ref() is None for ref in gone] == [True] * 5 + [False] * noted.MAX_OPEN
         losses[0].backward()
         losses[-1].backward(retain_graph=True)
         losses[-1].backward()
     first, second, third = kept.rows()
-    assert first.reason == operands.CROWDED
-    assert (second.certificate, third.reason) == ("exact", operands.READ)
+    assert first.reason == noted.CROWDED
+    assert (second.certificate, third.reason) == ("exact", noted.READ)
 
 
 def test_operands_changed_in_place_are_not_read() -> None:
@@ -362,7 +366,7 @@ def test_operands_changed_in_place_are_not_read() -> None:
             loss = F.l1_loss(model(x), y)
             y.zero_()
             loss.backward()
-    assert [row.reason for row in kept.rows()] == [operands.CHANGED] * 2
+    assert [row.reason for row in kept.rows()] == [noted.CHANGED] * 2
 
 
 def test_a_stretched_target_has_no_index() -> None:

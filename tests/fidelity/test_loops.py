@@ -63,14 +63,15 @@ def test_what_is_captured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_newest_batch_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses named after the newest batch, wherever their targets come from, would be seen."""
-    from onthefly.capture.batches import Tie
+    from onthefly.capture.batches import Tied
+    from onthefly.capture.layout import batch_first
+    from onthefly.capture.loaders import Batch
 
-    def newest(self: RecentBatches, target: torch.Tensor, rows: int) -> Tie:
-        assert self.newest is not None
-        loader, epoch, drawn, _ = self.newest
-        return Tie(loader, epoch, list(drawn), "")
+    def newest(self: RecentBatches, tensor: torch.Tensor) -> Tied | None:
+        layout = batch_first(tensor.shape)
+        return Tied(Batch(*self.newest), 0, layout, "") if self.newest is not None and layout is not None else None
 
-    monkeypatch.setattr(RecentBatches, "tie", newest)
+    monkeypatch.setattr(RecentBatches, "find", newest)
     for name in ("same_data_in_two_loaders", "a_batch_late", "shuffled_in_the_batch", "halves_joined"):
         with monkeypatch.context() as patch, pytest.raises(AssertionError):
             judge(name, patch)

@@ -80,14 +80,14 @@ def replaced_by_data() -> State:
     return moved(replace)
 
 
-@captured("exact")
+@captured("index")
 def time_first() -> State:
     """As many time steps as samples, time first: rows are no samples."""
     made, head = values(64, 8), nn.Linear(6, 8)
     return fit(head, DataLoader(made, 8), loss=lambda out, y: F.mse_loss(out.t(), y.t()))
 
 
-@captured("exact")
+@captured("index")
 def contrasted() -> State:
     """Targets that are the row's own number, made once and used for every batch."""
     model, places = nn.Linear(6, 4), torch.arange(16)
@@ -95,7 +95,7 @@ def contrasted() -> State:
         out @ out.t(), places))  # fmt: skip
 
 
-@captured("exact")
+@captured("index")
 def buffers() -> State:
     """Targets written into one buffer, losses changed in place after the backward call, memory shared with NumPy."""
     model, dataset = net(), data(count=80)

@@ -113,7 +113,7 @@ class Sentences(IterableDataset[Any]):
         yield from torch.randint(0, 12, (40, 5))
 
 
-@captured("they are not samples")
+@captured("exact")
 def stream_of_tokens() -> State:
     """A language model on a stream: a row is a token, and samples are as many as the batch has."""
     model = nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 12))

@@ -101,7 +101,7 @@ def transformer() -> State:
     return fit(Attention(), DataLoader(sequences(), 8, shuffle=True))
 
 
-@captured("they are not samples")
+@captured("index")
 def tokens() -> State:
     """A language model's loss: one row for each token, not for each sample."""
     model = nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 12))
@@ -260,7 +260,7 @@ def default_device() -> State:
         torch.set_default_device(cast("Any", None))
 
 
-@captured("index", "exact", "AddBackward0")
+@captured("index")
 def composites() -> State:
     """Losses whose functions have slots, cross entropy that is smoothed or of probabilities, and a sum of two."""
     model = net()

@@ -52,7 +52,7 @@ def accumulation_over_two_loaders() -> State:
     return [model.state_dict()]
 
 
-@captured("not a single number", "several tensors")
+@captured("not a single number", "index")
 def accumulated_in_one_call() -> State:
     """The losses of several batches, back-propagated together."""
     model = net()
@@ -319,7 +319,7 @@ def scaled() -> State:
     return [model.state_dict(), optimizer.state_dict(), scaler.state_dict(), scales]
 
 
-@captured("index", "exact")
+@captured("index")
 def two_optimizers() -> State:
     """An actor and a critic that step in turns; the critic is restarted half way."""
     actor, critic = nn.Linear(6, 4), nn.Linear(6, 1)

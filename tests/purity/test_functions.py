@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from onthefly.capture.operands import OpenLosses
+from onthefly.capture.noted import OpenLosses
 from onthefly.instruments import functions
 from tests.conftest import FULL
 from tests.watching import watched
@@ -176,7 +176,7 @@ def test_transforms_take_nothing_away() -> None:
 
     plain = run()
     with watched() as kept:
-        noted = kept.session._recorder._open
+        noted = kept.session._recorder._per_sample._noted
         assert all(torch.equal(a, b) for a, b in zip(run(), plain))
         assert not noted._open
         every(x, y)
@@ -243,7 +243,8 @@ class Labels(torch.Tensor):
 
 def test_modes_and_subclasses_see_what_they_saw() -> None:
     def run() -> list[list[str]]:
-        x, y = operands_of()
+        leaf, y = operands_of()
+        x = leaf.view(5, 3)  # a loss of a leaf is a penalty
         found = []
         for mode in (Counting(), Dispatching()):
             with mode:
@@ -269,14 +270,14 @@ def test_fakes_are_left_alone() -> None:
     with watched() as kept, FakeTensorMode() as fake:
         x, y = (fake.from_tensor(tensor) for tensor in operands_of())
         assert F.l1_loss(x, y).requires_grad
-        assert not kept.session._recorder._open._open
+        assert not kept.session._recorder._per_sample._noted._open
 
 
 @pytest.mark.parametrize("grad", [False, True])
 def test_without_a_graph_nothing_is_noted(grad: bool) -> None:
     x, y = operands_of()
     with watched() as kept, torch.set_grad_enabled(grad):
-        noted = kept.session._recorder._open
+        noted = kept.session._recorder._per_sample._noted
         every(x.detach(), y)
         assert not noted._open
         with torch.inference_mode():
@@ -317,10 +318,10 @@ def test_a_fault_of_ours_does_not_reach_the_script(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(OpenLosses, "note", fails)
     x, y = operands_of()
     plain = [loss.detach() for loss in every(x, y)]
-    before = [vars(owner)[name] for owner, name in functions.SLOTS]
+    before = [vars(owner)[name] for owner, name in functions.LOSSES]
     with watched(ONTHEFLY_STRICT="0") as kept:
         assert all(torch.equal(loss, other) for loss, other in zip(every(x, y), plain))
-        assert [vars(owner)[name] for owner, name in functions.SLOTS] == before, "out after three failures"
+        assert [vars(owner)[name] for owner, name in functions.LOSSES] == before, "out after three failures"
     assert any("noting losses failed" in notice for notice in kept.notices())
     with watched(), pytest.raises(LookupError):  # without the guard
         every(x, y)

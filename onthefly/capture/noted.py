@@ -1,0 +1,114 @@
+"""Losses whose graph does not keep what they were computed from: noted when they are computed.
+
+Torch composes some of elementwise operators, and what is saved of those is a difference or a product; and a reduction
+by hand (``.mean()``, ``.sum()``) saves nothing but a shape. So the operands are noted in the ``metadata`` of the node
+that made the result (:meth:`OpenLosses.note`, called right after the function returned), and let go when it was
+back-propagated. Reading is the function again with ``reduction="none"``, or for a reduction its very input.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from onthefly.capture.called import FUNCTIONS, Called
+from onthefly.capture.graph import Unreadable
+from onthefly.capture.quiet import autocast_as_now, check_plain
+from onthefly.capture.reading import MEAN, Read, Reader, reduced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_OPEN = 16
+"""Losses that wait for their backward call, at most: a list of losses that a script keeps must not keep more for us."""
+
+KEY = "onthefly"
+"""In a node's ``metadata``."""
+
+READ = "its operands were let go when it was back-propagated first (retain_graph)"
+CROWDED = f"more than {MAX_OPEN} such losses were computed since"
+CHANGED = "its operands were changed in place before it was back-propagated"
+
+_c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
+
+
+class OpenLosses:
+    """Losses that were computed and not back-propagated yet."""
+
+    def __init__(self) -> None:
+        self._open: deque[weakref.ref[Noted]] = deque()
+
+    def note(self, function: Callable[..., Any], result: Tensor, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """``result`` is what the function (by its name: one of :data:`FUNCTIONS`) just gave for these arguments."""
+        if _c._functorch.peek_interpreter_stack() is not None:
+            return  # tensors of a transform (vmap, grad) mean nothing once it has returned
+        with _c.DisableTorchFunction():  # a mode or a tensor subclass sees attributes, too
+            node: Any = result.grad_fn
+            if node is None:
+                return
+            called = FUNCTIONS[function.__name__](function, *args, **named)
+            if called is None:
+                return
+            tensors = [operand for operand in called.operands if isinstance(operand, Tensor)]
+            if any(tensor.is_inference() for tensor in tensors):  # they have no version to compare
+                return
+            noted = Noted(function.__name__, called, [(tensor, tensor._version) for tensor in tensors],
+                          autocast_as_now(result.device.type))  # fmt: skip
+            node.metadata[KEY] = noted
+        self._open.append(weakref.ref(noted))
+        if len(self._open) > MAX_OPEN:
+            oldest = self._open.popleft()()
+            if oldest is not None:
+                oldest.let_go(CROWDED)
+
+    def at(self, node: Any) -> Noted | None:
+        """What was noted at this node; asks none before the first loss of this kind (0.1 us and a dictionary each)."""
+        return node.metadata.get(KEY) if self._open else None
+
+
+class Noted(Reader):
+    """One such loss, which reads itself."""
+
+    def __init__(
+        self, name: str, called: Called, versions: list[tuple[Tensor, int]], autocast: Callable[[], Any]
+    ) -> None:
+        """``called`` is the call taken apart; ``autocast()`` makes that of the call."""
+        self.name = name
+        self.operands: tuple[Any, ...] = called.operands
+        """Tensors whose first axis, or whose every element, is that of the loss's elements."""
+        self.of_elements = called.of_elements
+        """A reduction of a tensor, whatever that is."""
+        self._called: Called | None = called
+        self._versions = versions
+        self._autocast = autocast
+        self._gone = ""
+
+    def let_go(self, why: str) -> None:
+        """Keep nothing any more."""
+        self.operands, self._called, self._versions, self._gone = (), None, [], why
+
+    def read(self, node: Any) -> Read:
+        """As :meth:`Reader.read`."""
+        called = self._called
+        if called is None:
+            raise Unreadable(self._gone)
+        check_plain(*[tensor for tensor, _ in self._versions])
+        if any(tensor._version != version for tensor, version in self._versions):
+            self.let_go(CHANGED)
+            raise Unreadable(CHANGED)
+        reduction = called.reduction
+        with self._autocast():
+            elements = called.each()
+            value = reduced(elements, reduction) if reduction else None
+            if called.again is not None:
+                value = called.again()
+        divisor = elements.numel() if called.divisor is None else called.divisor
+        return Read(None, elements, reduction, value, divisor if reduction == MEAN else 1, None)
+
+    def finished(self) -> None:
+        """It was back-propagated."""
+        self.let_go(READ)

@@ -1,0 +1,204 @@
+"""What a node of the autograd graph does to the axes of a tensor: how a layout passes from an input to its output.
+
+A row for each kind of node that is known. One that is not known has no row, and a path that leads through it proves
+nothing: that costs a loss its indices, where a wrong row would cost the truth. That a step mixes samples (a norm over
+the batch, attention among its rows) does not matter here: row i stays the place of sample i.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from onthefly.capture.layout import Layout, aligned, carried, leading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from onthefly.capture.layout import Shape
+
+    Rule = Callable[[Any, Layout, Shape, Shape], "Layout | None"]
+    """``(node, layout of the input, its shape, the output's shape)``."""
+
+
+def same(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """Elementwise, broadcast, or other axes resized."""
+    return aligned(layout, before, after)
+
+
+def viewed(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """Reshaped: elements keep their order."""
+    return layout
+
+
+def last(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """The last axis is made anew."""
+    return leading(layout, before, after, len(before) - 1)
+
+
+def first(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """All axes but the first are made anew."""
+    return leading(layout, before, after, 1)
+
+
+def _axis(number: int, count: int) -> int:
+    """An axis as the graph gives it back: unsigned where it was counted from the end."""
+    return number - (1 << 64) + count if number >= 1 << 63 else number + count if number < 0 else number
+
+
+def _transposed(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    one, other = _axis(node._saved_dim0, len(before)), _axis(node._saved_dim1, len(before))
+    return carried(layout, before, after, lambda axis: other if axis == one else one if axis == other else axis)
+
+
+def _turned(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    return carried(layout, before, after, lambda axis: 1 - axis) if len(before) == 2 else None
+
+
+def _permuted(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    axes = [_axis(axis, len(before)) for axis in node._saved_dims]
+    return carried(layout, before, after, axes.index)
+
+
+def _dropped(axes: set[int], layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """Those axes are gone, or of size 1."""
+    if len(after) == len(before):
+        return carried(layout, before, after, lambda axis: -1 if axis in axes else axis)
+    return carried(
+        layout, before, after,
+        lambda axis: -1 if axis in axes else axis - sum(gone < axis for gone in axes),
+    )  # fmt: skip
+
+
+def _reduced(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    axes: Any = getattr(node, "_saved_dim", None)
+    listed = list(axes) if isinstance(axes, (tuple, list)) else [axes]
+    if axes is None or not listed:
+        return None  # all of them
+    return _dropped({_axis(axis, len(before)) for axis in listed}, layout, before, after)
+
+
+def _selected(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    return _dropped({_axis(node._saved_dim, len(before))}, layout, before, after)
+
+
+def _stacked(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    new = _axis(node._saved_dim, len(after))
+    return carried(layout, before, after, lambda axis: axis + (axis >= new))
+
+
+def _along(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """Elements are taken along one axis: joined, gathered, sorted."""
+    gone = _axis(node._saved_dim, len(before))
+    return carried(layout, before, after, lambda axis: -1 if axis == gone else axis)
+
+
+def _columns(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """The second factor of a matrix product: its last axis stays."""
+    return carried(layout, before, after, lambda axis: len(after) - 1 if axis == len(before) - 1 else -1)
+
+
+def _padded(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    sides: Any = node._saved_pad  # two numbers an axis, from the last one on
+    moved = {len(before) - 1 - place // 2 for place, side in enumerate(sides) if side}
+    return carried(layout, before, after, lambda axis: -1 if axis in moved else axis)
+
+
+def _recurrent(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """Outputs [T, B, H], or a last state [B, H]."""
+    if len(after) == len(before):
+        return last(node, layout, before, after)
+    return carried(layout, before, after, lambda axis: axis - 1)
+
+
+def _entries(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    """One vector for each entry of the input."""
+    return leading(layout, before, after, len(before))
+
+
+_ELEMENTWISE = """
+Add Sub Rsub Mul Div Pow Abs Neg Exp Exp2 Log Log1P Log2 Log10 Expm1 Sqrt Rsqrt Reciprocal Relu Relu6 Sigmoid Tanh Gelu
+Silu Softplus LeakyRelu Elu Celu Selu Hardtanh Hardswish Hardsigmoid Mish LogSigmoid Clamp ClampMin ClampMax Where
+Maximum Minimum Softmax LogSoftmax SafeSoftmax NativeDropout FusedDropout Dropout Clone ToCopy Alias Sin Cos Erf Erfc
+Lerp Addcmul Addcdiv MaskedFill NanToNum Threshold Prelu MseLoss SmoothL1Loss HuberLoss BinaryCrossEntropy
+BinaryCrossEntropyWithLogits SoftMarginLoss Xlogy Cumsum Hardshrink Softshrink Lgamma Digamma Atan2 Square
+NativeLayerNorm NativeBatchNorm NativeGroupNorm CudnnBatchNorm MiopenBatchNorm BatchNorm FusedRmsNorm RmsNorm Expand
+Slice Split SplitWithSizes Contiguous GluJvp
+"""
+_FIRST = """
+Convolution MkldnnConvolution MaxPool2DWithIndices MaxPool3DWithIndices MkldnnMaxPool2D MkldnnMaxPool3D AvgPool2D
+AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D MkldnnAdaptiveAvgPool2D AdaptiveMaxPool2D AdaptiveMaxPool3D
+UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D UpsampleBilinear2D UpsampleBicubic2D UpsampleLinear1D
+UpsampleTrilinear3D PixelShuffle PixelUnshuffle ReflectionPad1D ReflectionPad2D ReplicationPad1D ReplicationPad2D
+Bmm Baddbmm GridSampler2D ScaledDotProductFlashAttention ScaledDotProductFlashAttentionForCpu
+ScaledDotProductEfficientAttention ScaledDotProductCudnnAttention Im2Col
+"""
+_VIEWS = "View UnsafeView ReshapeAlias Squeeze Unsqueeze"
+_REDUCED = "Mean Sum Amax Amin Max Min Logsumexp Prod Var Std LinalgVectorNorm Norm Median"
+
+RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
+    **{f"{stem}Backward0": ((0, same), (1, same), (2, same)) for stem in _ELEMENTWISE.split()},
+    **{f"{stem}Backward0": ((0, first), (1, first), (2, first)) for stem in _FIRST.split()},
+    **{f"{stem}Backward{number}": ((0, viewed),) for stem in _VIEWS.split() for number in range(4)},
+    **{f"{stem}Backward{number}": ((0, _reduced),) for stem in _REDUCED.split() for number in range(4)},
+    **dict.fromkeys(("AddBackward1", "SubBackward1", "MulBackward1", "DivBackward1"), ((0, same),)),
+    "ConstantPadNdBackward0": ((0, _padded),),
+    "GluBackward0": ((0, _along),),
+    "LinearBackward0": ((0, last),),
+    "AddmmBackward0": ((1, last),),
+    "MmBackward0": ((0, last), (1, _columns)),
+    "MvBackward0": ((0, first),),
+    "MkldnnRnnLayerBackward0": ((0, _recurrent),),
+    "CudnnRnnBackward0": ((0, _recurrent),),
+    "TransposeBackward0": ((0, _transposed),),
+    "TBackward0": ((0, _turned),),
+    "PermuteBackward0": ((0, _permuted),),
+    "SelectBackward0": ((0, _selected),),
+    "UnbindBackward0": ((0, _selected),),
+    "StackBackward0": ((0, _stacked), (1, _stacked)),
+    "CatBackward0": ((0, _along), (1, _along), (2, _along)),
+    "GatherBackward0": ((0, _along),),
+    "IndexSelectBackward0": ((0, _along),),
+    "NllLossBackward0": ((0, first),),
+    "NllLoss2DBackward0": ((0, first),),
+    "MultiMarginLossBackward0": ((0, first),),
+    "MultilabelMarginLossBackward0": ((0, first),),
+}
+"""By the name of a node: which of its inputs may tell the samples, in the order in which they are tried, and how."""
+
+SAVED: dict[str, tuple[tuple[str, Rule], ...]] = {
+    "AddmmBackward0": (("mat1", last),),
+    "MmBackward0": (("self", last), ("mat2", _columns)),
+    "MvBackward0": (("self", first),),
+    "LinearBackward0": (("input", last),),
+    "ConvolutionBackward0": (("input", first),),
+    "MkldnnConvolutionBackward0": (("input", first),),
+    "EmbeddingBackward0": (("indices", _entries),),
+    "NativeLayerNormBackward0": (("input", same),),
+    "NativeBatchNormBackward0": (("input", same),),
+    "CudnnBatchNormBackward0": (("input", same),),
+    "NativeGroupNormBackward0": (("input", same),),
+    "BmmBackward0": (("self", first), ("mat2", first)),
+    "MkldnnRnnLayerBackward0": (("input", _recurrent),),
+    "CudnnRnnBackward0": (("input", _recurrent),),
+    "MulBackward0": (("other", same), ("self", same)),
+    "DivBackward0": (("other", same), ("self", same)),
+    "PowBackward0": (("self", same),),
+    "GatherBackward0": (("index", same),),
+    "IndexBackward0": (("indices", same),),
+    "WhereBackward0": (("condition", same),),
+    "MaskedFillBackward0": (("mask", same),),
+    "NllLossBackward0": (("target", same),),
+    "NllLoss2DBackward0": (("target", same),),
+    "MseLossBackward0": (("target", same), ("self", same)),
+    "SmoothL1LossBackward0": (("target", same), ("self", same)),
+    "HuberLossBackward0": (("target", same), ("self", same)),
+    "BinaryCrossEntropyBackward0": (("target", same),),
+    "BinaryCrossEntropyWithLogitsBackward0": (("target", same),),
+    "SoftMarginLossBackward0": (("target", same),),
+    "MultiMarginLossBackward0": (("target", same),),
+    "MultilabelMarginLossBackward0": (("target", first),),
+    "XlogyBackward0": (("self", same), ("other", same)),
+    "LerpBackward0": (("weight", same),),
+    "AddcmulBackward0": (("tensor1", same), ("tensor2", same)),
+}
+"""By the name of a node: what it saved that may be a tensor of the batch, and how that lies in its output."""

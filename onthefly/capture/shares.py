@@ -1,0 +1,175 @@
+"""The terms of a loss as one value for each sample: which elements are whose, and what each is worth in the total.
+
+A mean over ``n`` elements gives every element ``1/n`` of the total, a sum all of itself. A sample's value is what the
+script's own reduction turns into its number: for means the mean over the sample's elements, for sums their sum; where
+terms are reduced differently, the number of samples times what the sample gives to the total.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+import torch
+from torch import Tensor
+
+from onthefly.capture.reading import MEAN
+
+if TYPE_CHECKING:
+    from onthefly.capture.expression import Scaling, Term
+    from onthefly.capture.layout import Layout
+
+
+class Share(NamedTuple):
+    """One term, by sample."""
+
+    name: str
+    values: Tensor
+    """[rows], steps of the tail done."""
+    weight: Union[Tensor, int]
+    """Elements averaged into each value: what it weighs in the mean; 1 in a sum."""
+    divisor: Any
+    """Of the weighed sum of the values."""
+    mean: bool
+    valid: Union[Tensor, int]
+    """Elements averaged into each value, or added up."""
+
+
+class Joined(NamedTuple):
+    """All terms, by sample."""
+
+    values: Tensor
+    """[rows]"""
+    valid: Union[Tensor, int]
+    """Elements averaged into each value: [rows], or one number for all."""
+    total: Tensor
+    """The script's number from the values, what is shared included; and the same of their magnitudes; float64."""
+    magnitude: Tensor
+    components: dict[str, Tensor]
+    """What each term gave each sample [rows]; empty where there is one."""
+
+
+def share_of(term: Term, layout: Layout) -> Share:
+    """What a term gives each sample, whose elements lie so."""
+    read, tail, name = term.read, term.tail, name_of(term)
+    rows, size = layout.rows, read.elements.numel()
+    parts = _parted(read.elements, layout)
+    counts = _counted(read.valid, layout) if read.valid is not None else size // rows
+    if read.reduction != MEAN:
+        sums = parts if parts.dim() == 1 else parts.sum(1)
+        if tail and _divides_by(tail[0], rows):  # the mean over the samples, by hand or as reduction="batchmean"
+            return Share(name, scaled(sums, tail[1:]), 1, rows, True, counts)
+        return Share(name, scaled(sums, tail), 1, 1, False, counts)
+    if parts.dim() == 1:
+        values = parts
+    elif isinstance(counts, int):
+        values = parts.mean(1)
+    else:
+        values = parts.sum(1) / counts.clamp(min=1)
+    return Share(name, scaled(values, tail), counts, read.divisor, True, counts)
+
+
+def _counted(valid: Tensor, layout: Layout) -> Tensor:
+    parts = _parted(valid, layout)
+    return parts.int() if parts.dim() == 1 else parts.sum(1)
+
+
+def _parted(elements: Tensor, layout: Layout) -> Tensor:
+    """The elements of each sample [rows, elements]; [rows] where each has one."""
+    rows, chunk = layout
+    if elements.numel() == rows:
+        return elements.reshape(rows)
+    if elements.numel() == rows * chunk:
+        return elements.reshape(rows, chunk)
+    return elements.reshape(-1, rows, chunk).movedim(1, 0).reshape(rows, -1)
+
+
+def alike(groups: list[list[Share]]) -> bool:
+    """Whether groups of terms are of one kind, so that they can stand one below the other."""
+    first = groups[0]
+    return all(
+        [(share.name, share.mean) for share in group] == [(share.name, share.mean) for share in first]
+        for group in groups
+    )
+
+
+def joined(groups: list[list[Share]], shared: Tensor | None) -> Joined:
+    """The values of each group of samples, one group below the other."""
+    first = groups[0][0]
+    single = len(groups) == 1 and len(groups[0]) == 1
+    components: dict[str, Tensor] = {}
+    valid: Tensor | int = first.valid
+    if single:
+        values, weight, divisor = first.values, first.weight, first.divisor
+    else:
+        rows = sum(group[0].values.shape[0] for group in groups)
+        means = any(share.mean for share in groups[0])
+        columns = [torch.cat(parts) for parts in zip(*[_added_up(group, rows, means) for group in groups])]
+        values, weight, divisor = columns[0], 1, rows if means else 1
+        for column in columns[1:]:
+            values = values + column
+        if len(columns) > 1:
+            for share, column in zip(groups[0], columns):
+                components[_unused(share.name, components)] = column
+        if len(groups) > 1:
+            valid = torch.cat([_spread(group[0]) for group in groups])
+    wide = values.double()
+    weighed = wide if isinstance(weight, int) else wide * weight
+    scale: Any = math.nan
+    if isinstance(divisor, Tensor) or divisor:
+        scale = (weight if isinstance(weight, int) else 1) / divisor
+    total = weighed.sum() * scale
+    if shared is not None:
+        total = total + shared
+    return Joined(values, valid, total, weighed.abs().sum() * scale, components)
+
+
+def _added_up(shares: list[Share], rows: int, means: bool) -> list[Tensor]:
+    """What each term gives each sample of a group, so that their plain mean over ``rows`` (or sum) is the total."""
+    plain = all(
+        isinstance(share.weight, int) and share.mean == means
+        and share.divisor == (share.weight * rows if share.mean else 1)
+        for share in shares
+    )  # fmt: skip
+    if plain:
+        return [share.values for share in shares]
+    return [share.values * share.weight / share.divisor * (rows if means else 1) for share in shares]
+
+
+def _spread(share: Share) -> Tensor:
+    valid = share.valid
+    return valid if isinstance(valid, Tensor) else torch.full_like(share.values, valid, dtype=torch.int32)
+
+
+def name_of(term: Term) -> str:
+    """The function that computed it."""
+    return term.reader.called(term.node)
+
+
+def _unused(name: str, taken: dict[str, Tensor]) -> str:
+    number = sum(1 for other in taken if other == name or other.startswith(f"{name}/"))
+    return f"{name}/{number}" if number else name
+
+
+def value_of(term: Term) -> Tensor:
+    """The number it was reduced to."""
+    assert term.read.value is not None
+    return term.read.value
+
+
+def scaled(value: Tensor, tail: tuple[Scaling, ...]) -> Tensor:
+    """The tail, done to a total or to per-sample values."""
+    for operator, other in tail:
+        value = operator(value) if other is None else operator(value, other)
+    return value
+
+
+def added(one: Tensor | None, other: Tensor) -> Tensor:
+    """The sum, of nothing and a number too."""
+    return other if one is None else one + other
+
+
+def _divides_by(step: Scaling, rows: int) -> bool:
+    """Whether the script (or ``F.kl_div``) divided by that number; a number on an accelerator is not asked."""
+    other = step.other
+    return step.operator is torch.div and other is not None and other.is_cpu and other.item() == rows
