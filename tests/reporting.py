@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.watching import Kept
+    from tests.watching import Kept, Row
 
 
 def note(figure: str, **values: Any) -> None:
@@ -43,16 +43,21 @@ def row(kind: str, name: str, *, losses: str, identity: str, certificate: str, r
     note("fidelity", **{f"{kind}: {name}": {"kind": kind, "name": name, **cells}})
 
 
-def seen(kind: str, name: str, kept: Kept) -> None:
-    """A line of that table with what a watched run really recorded; call it when the comparison has succeeded."""
-    calls = kept.rows()
+def seen(kind: str, name: str, found: Kept | list[Row]) -> None:
+    """A line of that table with what a watched run really recorded; call it when the comparison has succeeded.
+
+    Of a whole run (``Kept``) there are notices, too, which say why samples have no index.
+    """
+    calls, notices = (found, []) if isinstance(found, list) else (found.rows(), found.notices())
     read = [call for call in calls if call.certificate != "none"]
     reasons = {call.reason for call in calls if call.certificate == "none"}
+    if not calls:
+        reasons.add("there was no backward call")
     if any(call.identity == "none" for call in read):
-        reasons |= {text.partition(": ")[2] for text in kept.notices() if text.startswith("samples have no index")}
+        reasons |= {text.partition(": ")[2] for text in notices if text.startswith("samples have no index")}
     row(
         kind, name,
-        losses="all" if len(read) == len(calls) else f"{len(read)} of {len(calls)} calls" if read else "none",
+        losses="all" if read and len(read) == len(calls) else f"{len(read)} of {len(calls)} calls" if read else "none",
         identity=_mixed(call.identity for call in read),
         certificate=_mixed(call.certificate for call in calls),
         reason="; ".join(sorted(reasons)),
