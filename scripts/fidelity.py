@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "fidelity.md"
 
-SUITES = ("tests/fidelity", "tests/frameworks", "tests/lightning/test_fidelity.py")
+SUITES = ("tests/fidelity", "tests/frameworks", "tests/lightning/test_fidelity.py", "tests/cli/test_doctor.py")
 
 PARTS = {"framework": "Frameworks", "loop": "Loops", "loss": "Losses"}
 """Of the table, in their order; kinds that are not named here come after them, under their own name."""
