@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ def row(kind: str, name: str, *, losses: str, identity: str, certificate: str, r
 def seen(kind: str, name: str, found: Kept | list[Row]) -> None:
     """A line of that table with what a watched run really recorded; call it when the comparison has succeeded.
 
-    Of a whole run (``Kept``) there are notices, too, which say why samples have no index.
+    Of a whole run (``Kept``) there are notices, too, which say why samples have no index. Of reasons that differ in
+    their numbers only, one stands for all.
     """
     calls, notices = (found, []) if isinstance(found, list) else (found.rows(), found.notices())
     read = [call for call in calls if call.certificate != "none"]
@@ -60,7 +62,7 @@ def seen(kind: str, name: str, found: Kept | list[Row]) -> None:
         losses="all" if read and len(read) == len(calls) else f"{len(read)} of {len(calls)} calls" if read else "none",
         identity=_mixed(call.identity for call in read),
         certificate=_mixed(call.certificate for call in calls),
-        reason="; ".join(sorted(reasons)),
+        reason="; ".join(sorted({re.sub(r"\d+", "", reason): reason for reason in sorted(reasons)}.values())),
     )  # fmt: skip
 
 

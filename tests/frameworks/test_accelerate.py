@@ -54,6 +54,18 @@ def mixed(witness: Witness) -> State:
     return train(witness, mixed_precision="bf16")
 
 
+@CASES.add("accelerate: dispatch_batches, one process reads for all", "they are not samples")
+def dispatched(witness: Witness) -> State:
+    configuration = load("accelerate.utils").DataLoaderConfiguration(dispatch_batches=True)
+    return train(witness, dataloader_config=configuration)
+
+
+@CASES.add("accelerate: gradient_accumulation_steps=3, split_batches", "index")
+def split(witness: Witness) -> State:
+    configuration = load("accelerate.utils").DataLoaderConfiguration(split_batches=True)
+    return train(witness, dataloader_config=configuration, gradient_accumulation_steps=3)
+
+
 @pytest.mark.parametrize("name", CASES.marked())
 def test_what_is_captured(name: str) -> None:
     judge(CASES[name])

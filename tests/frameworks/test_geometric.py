@@ -16,6 +16,8 @@ need("torch_geometric")
 pytestmark = pytest.mark.filterwarnings("ignore")
 CASES = Cases()
 COUNT = 29
+NODES = "they are not samples"
+"""More nodes than graphs."""
 
 
 def graphs() -> list[Any]:
@@ -28,7 +30,8 @@ def graphs() -> list[Any]:
         ring = torch.stack([torch.arange(size), (torch.arange(size) + 1) % size])
         label = torch.randint(0, 3, (1,), generator=generator)
         value = torch.randn(1, 1, generator=generator)
-        made.append(load("torch_geometric.data").Data(x=nodes, edge_index=ring, y=label, value=value))
+        each = torch.randint(0, 3, (size,), generator=generator)
+        made.append(load("torch_geometric.data").Data(x=nodes, edge_index=ring, y=label, value=value, each=each))
     return made
 
 
@@ -51,9 +54,9 @@ class Net(nn.Module):
         return self.head(load("torch_geometric.nn").global_mean_pool(hidden, batch.batch))
 
 
-def train(witness: Witness, out: int, loss: Any, each: Any, **options: Any) -> State:
+def train(witness: Witness, out: int, loss: Any, each: Any, kind: Any = None, **options: Any) -> State:
     """The loop of torch-geometric's examples."""
-    data, model = graphs(), Net(out)
+    data, model = graphs(), (kind or Net)(out)
     witness.attend(model, numbers, lambda samples, output: each(output, [data[sample] for sample in samples]))
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(2):
@@ -82,6 +85,23 @@ def workers(witness: Witness) -> State:
 def regressed(witness: Witness) -> State:
     return train(witness, 1, lambda out, batch: F.mse_loss(out, batch.value), lambda out, made: F.mse_loss(
         out, torch.cat([graph.value for graph in made]), reduction="none"))  # fmt: skip
+
+
+class Nodes(Net):
+    """The same without pooling: an output for each node."""
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return self.head(self.second(self.first(batch.x, batch.edge_index).relu(), batch.edge_index))
+
+
+@CASES.add("torch-geometric: DataLoader of graphs, a class for each node", NODES)
+def of_nodes(witness: Witness) -> State:
+    def losses(output: torch.Tensor, made: list[Any]) -> torch.Tensor:
+        each = F.cross_entropy(output, torch.cat([graph.each for graph in made]), reduction="none")
+        by_graph = each.split([len(graph.each) for graph in made])
+        return nn.utils.rnn.pad_sequence(list(by_graph), batch_first=True, padding_value=float("nan"))
+
+    return train(witness, 3, lambda out, batch: F.cross_entropy(out, batch.each), losses, kind=Nodes)
 
 
 @CASES.add("torch-geometric: one graph, a loss of the masked nodes, no loader", "exact")

@@ -154,6 +154,75 @@ def smoothed(witness: Witness) -> State:
     return train(model, data, label_smoothing_factor=0.1)
 
 
+class Heads(Texts):
+    """The same words, with what other heads want: a number, flags, a class for each word, a span."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(classes=False, padded=True)
+        generator = torch.Generator().manual_seed(2)
+        self.targets: dict[str, torch.Tensor] = {
+            "value": torch.randn(COUNT, generator=generator),
+            "flags": torch.rand(COUNT, 3, generator=generator).round(),
+            "words": (self.words % 3).masked_fill(self.words == 0, -100),
+            "span": torch.stack([self.lengths // 3, self.lengths // 2], 1),
+        }
+        self._kind = kind
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = super().__getitem__(index)
+        target = self.targets[self._kind][index]
+        if self._kind != "span":
+            return {**sample, "labels": target}
+        del sample["labels"]
+        return {**sample, "start_positions": target[0], "end_positions": target[1]}
+
+
+def headed(witness: Witness, head: str, kind: str, losses: Any, **config: Any) -> State:
+    """Train one of Bert's heads; ``losses`` of its output and the targets of a batch."""
+    hf = load("transformers")
+    data = Heads(kind)
+    model = getattr(hf, head)(hf.BertConfig(
+        vocab_size=WORDS, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=LENGTH, **config))  # fmt: skip
+    witness.attend(model, data.names, lambda samples, output: losses(output, data.targets[kind][samples]))
+    return train(model, data)
+
+
+@CASES.add(
+    "Hugging Face Trainer: classification with one label (mean squared error)", "a single sample without a batch axis"
+)
+def value(witness: Witness) -> State:
+    return headed(witness, "BertForSequenceClassification", "value", lambda output, target: F.mse_loss(
+        output["logits"][:, 0], target, reduction="none"), num_labels=1)  # fmt: skip
+
+
+@CASES.add("Hugging Face Trainer: multi-label classification", "exact")
+def flags(witness: Witness) -> State:
+    return headed(
+        witness, "BertForSequenceClassification", "flags",
+        lambda output, target: F.binary_cross_entropy_with_logits(output["logits"], target, reduction="none"),
+        num_labels=3, problem_type="multi_label_classification",
+    )  # fmt: skip
+
+
+@CASES.add("Hugging Face Trainer: BertForTokenClassification", "they are not samples")
+def word_classes(witness: Witness) -> State:
+    def losses(output: Any, target: torch.Tensor) -> torch.Tensor:
+        each = F.cross_entropy(output["logits"].transpose(1, 2), target, reduction="none")
+        return each.masked_fill(target == -100, float("nan"))
+
+    return headed(witness, "BertForTokenClassification", "words", losses, num_labels=3)
+
+
+@CASES.add("Hugging Face Trainer: BertForQuestionAnswering (two losses, averaged)", "AddBackward0")
+def span(witness: Witness) -> State:
+    def losses(output: Any, target: torch.Tensor) -> torch.Tensor:
+        begin = F.cross_entropy(output["start_logits"], target[:, 0], reduction="none")
+        return (begin + F.cross_entropy(output["end_logits"], target[:, 1], reduction="none")) / 2
+
+    return headed(witness, "BertForQuestionAnswering", "span", losses)
+
+
 def tokenizer() -> Any:
     """Made here, of nothing."""
     tokenizers, models = load("tokenizers"), load("tokenizers.models")
