@@ -40,8 +40,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report, junit = Path(folder) / "report.json", Path(folder) / "junit.xml"
         code = subprocess.run(
-            [sys.executable, "-m", "pytest", "--junitxml", str(junit), *SUITES], cwd=ROOT, check=False,
-            env={**os.environ, "ONTHEFLY_FULL": "1", "ONTHEFLY_REPORT": str(report)},
+            [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--junitxml", str(junit), *SUITES],
+            cwd=ROOT, check=False, env={**os.environ, "ONTHEFLY_FULL": "1", "ONTHEFLY_REPORT": str(report)},
         ).returncode  # fmt: skip
         if code == 0:
             write_page(report, junit)
