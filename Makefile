@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 NODE_MODULES := extension/node_modules/.package-lock.json
 STATIC := onthefly/hub/static
 
-.PHONY: demo test check-python check-dashboard vsix pytest faults bench types dashboard format clean
+.PHONY: demo test check-python check-dashboard vsix pytest faults fidelity bench types dashboard format clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -18,6 +18,11 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PY) scripts/install.py '.[dev,examples]'
 	touch $@ $(VENV)/.demo
+
+# Frameworks that only the full tier tests.
+$(VENV)/.full: $(VENV)/.dev
+	$(PY) scripts/install.py '.[dev,examples,frameworks]'
+	touch $@
 
 demo: $(VENV)/.demo
 	$(PY) scripts/demo.py
@@ -54,9 +59,13 @@ pytest: $(VENV)/.dev
 	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile
 
 # Every suite with its full counts; writes docs/reliability.md.
-faults: $(VENV)/.dev
+faults: $(VENV)/.full
 	$(PY) scripts/chromium.py
 	$(PY) scripts/faults.py
+
+# Loops, losses and frameworks against brute force; writes docs/fidelity.md.
+fidelity: $(VENV)/.full
+	$(PY) scripts/fidelity.py
 
 bench: $(VENV)/.dev
 	$(PY) -m tests.bench

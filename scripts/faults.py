@@ -32,6 +32,7 @@ SUITES = (
     "tests/notebook",
     "tests/vscode",
     "tests/lightning",
+    "tests/frameworks",
     "tests/ways",
     "tests/test_launch.py",
     "tests/test_sessions.py",

@@ -7,7 +7,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 import onthefly.agent
-from onthefly.protocol import CERTIFICATES, IDENTITIES, Metrics, Noticed, Records, StateChanged
+from onthefly.protocol import CERTIFICATES, IDENTITIES, PHASES, Metrics, Noticed, Records, StateChanged
 from onthefly.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Row:
         self.backward: int = at(records.backward, "q")
         self.step: int = at(records.step, "q")
         self.epoch: int = at(records.epoch, "i")
+        self.phase = PHASES[at(records.phase, "B")]
         self.loss: float = at(records.loss, "d")
         self.certificate = CERTIFICATES[at(records.certificate, "B")]
         self.identity = IDENTITIES[at(records.identity, "B")]

@@ -1,7 +1,7 @@
-"""A trial run of a script, for ``onthefly doctor --script``: a few steps, and in plain words what was captured of them.
+"""A trial run of a script, for ``onthefly doctor --script``: a few steps, and what was captured of them.
 
 It runs in folders of its own, under a hub of its own, and leaves none of them behind. What the script itself writes
-(checkpoints, logs) it writes for real.
+(checkpoints, logs) it writes for real. ``captured`` says it in words.
 """
 
 from __future__ import annotations
@@ -18,20 +18,31 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from onthefly.cli import captured
 from onthefly.errors import ExitCode, OnTheFlyError, UsageError
 from onthefly.link.client import Client
 from onthefly.link.discovery import alive, read_hub
+from onthefly.protocol import PHASES
 from onthefly.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 LAST_LINES = 12
 """Of the script's output, shown when it failed."""
 
+CALLS_A_STEP = 10
+"""A script that takes no optimizer step is ended after so many backward calls for each step that was asked for."""
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at what has arrived."""
+
+NO_INDEX = "samples have no index: "
+"""How the notices begin that say so."""
+
 
 def run(command: list[str], steps: int, timeout: float, *, as_json: bool) -> int:
-    """Run the script and print the report; 0 if everything was captured, 1 if something was not."""
+    """Run the script and print the report; 0 if it did not fail and every loss was captured, else 1."""
     if not command:
         raise UsageError("--script needs a script", "for instance: onthefly doctor --script train.py --epochs 1")
     with tempfile.TemporaryDirectory(prefix="onthefly-doctor-") as folder:
@@ -41,117 +52,142 @@ def run(command: list[str], steps: int, timeout: float, *, as_json: bool) -> int
         }  # fmt: skip
         settings = Settings(environment)
         try:
-            report = _trial(command, timeout, environment, settings)
+            report = _trial(command, steps, timeout, environment, settings)
         finally:
             _end_hub(settings)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
-        print("\n".join(_words(command, report)))
-    captured = report["backwards"] and report["captured"] == report["backwards"]
-    return ExitCode.DONE if captured else ExitCode.FAILED
+        print("\n".join(captured.words(" ".join(command), report)))
+    good = report["backwards"] and report["captured"] == report["backwards"] and report["ended"] != "failed"
+    return ExitCode.DONE if good else ExitCode.FAILED
 
 
-def _trial(command: list[str], timeout: float, environment: dict[str, str], settings: Settings) -> dict[str, Any]:
+def _trial(
+    command: list[str], steps: int, timeout: float, environment: dict[str, str], settings: Settings
+) -> dict[str, Any]:
     with tempfile.TemporaryFile() as output:
         start = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", "onthefly", *command], env=environment,
-                                   stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)  # fmt: skip
-        in_time = _wait(process, timeout)
+        # A session of its own: children that it starts can be ended with it, where it has to be killed.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "onthefly", *command], env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        ended = _wait(process, timeout, lambda: _calls_without_steps(settings) >= CALLS_A_STEP * steps)
         seconds = time.monotonic() - start
         output.seek(0)
         last = output.read()[-20_000:].decode(errors="replace").splitlines()[-LAST_LINES:]
-    report: dict[str, Any] = {"code": process.returncode, "in_time": in_time, "seconds": seconds, "output": last,
-                              "backwards": 0, "captured": 0}  # fmt: skip
+    report: dict[str, Any] = {
+        "ended": ended or ("failed" if process.returncode else "itself"), "code": process.returncode,
+        "seconds": seconds, "output": last, "torch": False, "steps": 0, "backwards": 0, "captured": 0, "parts": [],
+    }  # fmt: skip
     try:
         with Client(settings) as client:
-            return {**report, **_records(client)}
+            report.update(_records(client))
     except OnTheFlyError:  # it never imported torch
         return report
+    if report["ended"] == "itself" and report["steps"] >= steps:
+        report["ended"] = "steps"
+    return report
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
-    """Wait for the end; after ``timeout`` seconds interrupt it as Ctrl-C would, then kill it."""
-    for patience, number in ((timeout, signal.SIGINT), (10.0, signal.SIGKILL)):
-        try:
-            process.wait(patience)
-            return number == signal.SIGINT
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-    process.wait()
-    return False
+def _wait(process: subprocess.Popen[bytes], timeout: float, enough: Callable[[], bool]) -> str:
+    """Wait for its end; interrupt it as Ctrl-C would when there is ``enough``, or after ``timeout`` seconds; then kill.
+
+    Why we ended it: ``calls`` or ``time``; empty if it ended by itself.
+    """
+    limit, why = time.monotonic() + timeout, ""
+    try:
+        while not why:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_EVERY)
+                return ""
+            why = "time" if time.monotonic() > limit else "calls" if enough() else ""
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10.0)
+        return why
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _calls_without_steps(settings: Settings) -> int:
+    """Backward calls so far of a script that has taken no optimizer step; 0 of any other."""
+    if read_hub(settings) is None:
+        return 0
+    try:
+        with Client(settings) as client:
+            session = client.json("sessions/last")
+    except OnTheFlyError:  # none yet
+        return 0
+    return 0 if session["step"] else session["backwards"]
 
 
 def _records(client: Client) -> dict[str, Any]:
     """What the trial's hub knows."""
     session = client.json("sessions/last")
-    calls = client.json("sessions/last/backwards")
-    samples = client.json("sessions/last/samples")
+    notices = [(notice["text"], notice["remedy"]) for notice in session["notices"]]
+    unnamed = [text[len(NO_INDEX) :] for text, _ in notices if text.startswith(NO_INDEX)]
+    parts = [part for phase in PHASES for part in _parts(client, phase, unnamed)]
+    training = [part for part in parts if part["phase"] == "train"]
     return {
+        "torch": True,
         "steps": session["step"],
-        "processes": sum(rank["trains"] for rank in session["ranks"]),
-        "backwards": len(calls),
-        "captured": sum(call["certificate"] != "none" for call in calls),
-        "certificates": Counter(call["certificate"] for call in calls),
-        "reasons": Counter(call["reason"] for call in calls if call["reason"]),
-        "samples": len(samples),
-        "identities": Counter(sample["identity"] for sample in samples),
-        "loaders": sorted({sample["loader"] for sample in samples if sample["loader"]}),
+        "processes": [rank["name"] for rank in session["ranks"] if rank["trains"]],
+        "backwards": sum(part["calls"] for part in training),
+        "captured": sum(part["calls"] - part["certificates"].get("none", 0) for part in training),
+        "parts": parts,
+        "accuracy": "accuracy" in session["metrics"],
         "metrics": session["metrics"],
         "onthefly_us": _median(client, "onthefly_us"),
         "step_ms": _median(client, "step_ms"),
-        "notices": [(notice["text"], notice["remedy"]) for notice in session["notices"]],
+        "notices": notices,
     }
+
+
+def _parts(client: Client, phase: str, unnamed: list[str]) -> list[dict[str, Any]]:
+    """What was captured in that phase, by loader."""
+    calls: dict[str, list[Any]] = {}
+    samples: dict[str, list[Any]] = {}
+    for table, rows in (("backwards", calls), ("samples", samples)):
+        for row in client.json(f"sessions/last/{table}", {"phase": phase}):
+            rows.setdefault(row["loader"] or "", []).append(row)
+    return [_part(phase, loader, calls[loader], samples.get(loader, []), unnamed) for loader in sorted(calls)]
+
+
+def _part(phase: str, loader: str, calls: list[Any], samples: list[Any], unnamed: list[str]) -> dict[str, Any]:
+    """What was captured of one loader in one phase.
+
+    ``unnamed``: why samples have no index, somewhere in the script: it is not recorded of which.
+    """
+    identities = Counter(sample["identity"] for sample in samples)
+    return {
+        "phase": phase,
+        "loader": loader,
+        "calls": len(calls),
+        "certificates": Counter(call["certificate"] for call in calls),
+        "reasons": Counter(call["reason"] for call in calls if call["reason"]),
+        "error": max((_share(call) for call in calls if call["certificate"] == "approximate"), default=0.0),
+        "samples": len(samples),
+        "identities": identities,
+        "unnamed": unnamed if identities.get("none") else [],
+        "components": sorted({name for sample in samples[:1] for name in sample if name.startswith("loss.")}),
+        "elements": [min(valid), max(valid)] if (valid := [sample["valid"] for sample in samples]) else [],
+    }
+
+
+def _share(call: Any) -> float:
+    """The difference between the total of the samples and the loss, as a share of it."""
+    error, loss = float(call["error"]), float(call["loss"])
+    return abs(error / loss) if loss else abs(error)
 
 
 def _median(client: Client, name: str) -> float | None:
     """Of a per-step metric: the first steps of a run warm everything up, ours and the script's."""
     rows = client.json("sessions/last/metrics", {"name": name})
     return statistics.median(row["value"] for row in rows) if rows else None
-
-
-def _words(command: list[str], report: dict[str, Any]) -> Iterator[str]:
-    name = " ".join(command)
-    if not report["backwards"]:
-        yield f"{name}: no backward call was seen in {report['seconds']:.0f} s (exit code {report['code']})"
-        yield "  losses are read where torch's backward is called: the script did not come so far, or trains without it"
-        yield from (f"  | {line}" for line in report["output"])
-        return
-    yield f"{name}: {report['steps']} optimizer steps, {report['backwards']} backward calls, {report['seconds']:.1f} s"
-    if not report["in_time"]:
-        yield "  it was ended by the time limit (--timeout)"
-    elif report["code"]:
-        yield f"  it ended with exit code {report['code']}:"
-        yield from (f"  | {line}" for line in report["output"])
-    yield from _losses(report)
-    for text, remedy in report["notices"]:
-        yield f"  told     {text}{f' ({remedy})' if remedy else ''}"
-    cost, step = report["onthefly_us"], report["step_ms"]
-    if cost and step:
-        yield f"  cost     {cost:.0f} us or more in a step of {step:.2f} ms ({cost / 10 / step:.1f} %)"
-    yield f"  metrics  {', '.join(['loss', *report['metrics']])}"
-    if report["processes"] > 1:
-        yield f"  ranks    {report['processes']} processes train"
-
-
-def _losses(report: dict[str, Any]) -> Iterator[str]:
-    """Values, indices, and what is missing."""
-    kinds: dict[str, int] = report["certificates"]
-    said = {
-        "exact": "exactly: they give your loss again, bit for bit",
-        "approximate": "approximately: they do not give your loss again exactly (the difference is recorded)",
-    }
-    for kind, words in said.items():
-        if kinds.get(kind):
-            yield f"  losses   {kinds[kind]} of {report['backwards']} backward calls are read for each sample, {words}"
-    for reason, number in report["reasons"].items():
-        yield f"  lost     {number} of {report['backwards']} have no per-sample losses: {reason}"
-    known = report["identities"].get("index", 0)
-    if report["samples"]:
-        if known == report["samples"]:
-            yield f"  index    all {known} samples have their index in the dataset ({', '.join(report['loaders'])})"
-        else:
-            yield f"  index    {known} of {report['samples']} samples have their index in the dataset"
 
 
 def _end_hub(settings: Settings) -> None:

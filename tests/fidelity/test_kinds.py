@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from onthefly.capture import forms, noted, reading
 from tests.fidelity.brute import Truth, dataset, train
+from tests.reporting import seen
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def test_every_sample_of_every_kind(name: str, reduction: str, workers: int) -> 
     loader = DataLoader(data, 8, shuffle=True, num_workers=workers)
     rows = train(loader, loss, truth, lambda x, y: loss(x, y, reduction), rate=1e-3)
     truth.check(rows, summed=reduction == "sum")
+    seen("loss", f"{name}, {reduction}{', two workers' if workers else ''}", rows)
     ignored = {"smoothed ignore": 2, "smoothed weight ignore": 1}.get(name)
     if ignored is not None:
         for row in rows:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from onthefly.capture.batches import RecentBatches
 from tests import loops
 from tests.fidelity.brute_force import BruteForce
+from tests.reporting import seen
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def judge(name: str, patch: pytest.MonkeyPatch) -> None:
     outcomes = {outcome(row) for row in rows}
     assert [words for words in expected if not any(_fits(words, found) for found in outcomes)] == []
     assert [found for found in outcomes if not any(_fits(words, found) for words in expected)] == []
+    told = (loops.LOOPS[name].play.__doc__ or "").partition("\n")[0].rstrip(".")
+    seen("loop", name.replace("_", " ") + (f" ({told[0].lower()}{told[1:]})" if told else ""), kept)
 
 
 def _fits(words: str, found: str) -> bool:

@@ -19,6 +19,7 @@ from onthefly.capture import certificate, group
 from onthefly.instruments import data as instrument
 from onthefly.protocol import Records
 from tests.fidelity.brute import Truth, dataset, train
+from tests.reporting import seen
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def test_every_sample_of_every_loss(name: str, reduction: str, workers: int) -> 
     loader = DataLoader(data, 8, shuffle=True, num_workers=workers)
     rows = train(loader, loss, truth, lambda x, y: loss(x, y, reduction))
     truth.check(rows, summed=reduction == "sum")
+    seen("loss", f"{name.replace('_', ' ')}, {reduction}{', two workers' if workers else ''}", rows)
     assert [row.epoch for row in rows] == [0] * 7 + [1] * 7
     if name == "ignore_index":
         assert 0 in {valid for row in rows for valid in row.valid}
@@ -92,6 +94,7 @@ def test_the_scalar_tail(tail: str) -> None:
     step, factor = tails[tail]
     rows = train(DataLoader(data, 8), LOSSES["cross_entropy"][1], truth, lambda x, y: step(F.cross_entropy(x, y)))
     truth.check(rows, factor=factor)
+    seen("loss", f"cross entropy, then {tail}", rows)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -356,6 +359,7 @@ def test_what_is_not_read_says_why(name: str) -> None:
         assert reason in row.reason
         assert len(row.losses) == 0
     assert any(reason in notice for notice in kept.notices())
+    seen("loss", name, kept)
 
 
 def test_rows_without_proof_have_no_index() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from tests.fidelity.brute_force import BruteForce
 from tests.lightning import runs, test_metrics
+from tests.reporting import seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ def judge(kind: str, pl: Any, session: Callable[[], Any], patch: pytest.MonkeyPa
         assert identity == "none" or torch.equal(known[row.samples], given)
     assert kept.session.step == runs.STEPS[kind][-1] + (kind not in ("by_hand", "two_optimizers"))
     test_metrics.check(kind, kept, run)
+    seen("framework", f"Lightning ({pl.__name__}): {kind.replace('_', ' ')}", kept)
 
 
 @pytest.mark.parametrize("kind", runs.KINDS)
