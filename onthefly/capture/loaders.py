@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, default_convert
+from torch.utils.data.dataloader import _DatasetKind  # pyright: ignore[reportPrivateUsage]
 
-from onthefly.capture.datasets import Numbering, in_order
+from onthefly.capture.datasets import Numbering, batches_of, fetch_of
+from onthefly.capture.streams import NOT_BATCHED, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 MAX_TENSORS = 64
 """Tensors remembered of one batch; a dictionary of a language model has four."""
 
-UNORDERED = "a collate_fn of the script's own may reorder or drop samples"
 FETCHED = "the data set fetches whole batches (__getitems__), perhaps in an order of its own"
 
 
@@ -33,7 +34,8 @@ class Batch(NamedTuple):
     loader: LoaderRecord
     epoch: int
     drawn: Any
-    """Indices in the root data set: a list; or something else where they are not known."""
+    """Indices in the root data set: a list. Of a stream: :class:`~onthefly.capture.streams.Places` or ``Keys``. Or
+    something else, where they are not known."""
     held: tuple[Any, ...]
     """What it is made of; empty once that was let go: we keep nobody's data alive."""
 
@@ -57,6 +59,11 @@ class LoaderRecord:
         """Version counters that tensors of its batches have when they arrive (those from workers do not begin at 0)."""
         self._recent = recent
         self._finished = finished
+        self._form: Any = True
+        """Where a batch has its rows (:data:`onthefly.capture.order.values.Form`)."""
+        self._judged: Any = lambda: None
+        """The collate function that the form is proven of: a weak reference."""
+        self._streams = False
         self._workers: Any = lambda: None
         """The iterator whose workers go on from epoch to epoch: a weak reference."""
         self.renew(loader)
@@ -70,11 +77,46 @@ class LoaderRecord:
             self.numbering = Numbering(loader.dataset, copied=loader.num_workers > 0)
             self._workers = weakref.ref(workers) if workers is not None else lambda: None
         self._direct = self.numbering.direct
-        self.doubt = ""
-        if loader.collate_fn is not default_collate:
-            self.doubt = UNORDERED
-        elif not in_order(loader.dataset):
+        self._streams = loader._dataset_kind == _DatasetKind.Iterable
+        self._judge(loader)
+
+    def _judge(self, loader: Any) -> None:
+        """Whether the rows of its batches are in the order of its indices, and where a batch has them."""
+        collate, batched = loader.collate_fn, loader._auto_collation
+        fetch: Any = None
+        if not self._streams:
+            fetch = fetch_of(loader.dataset) if batched else batches_of(loader.dataset)
+        self.doubt, self._form = "", True
+        if fetch is False:
             self.doubt = FETCHED
+        elif self._streams and not batched:
+            self.doubt = NOT_BATCHED
+        elif fetch is not None or collate is not (default_collate if batched else default_convert):
+            self._prove(loader, collate, fetch, batched=batched)
+
+    def _prove(self, loader: Any, collate: Any, fetch: Any, *, batched: bool) -> None:
+        # Imported where it is needed: most scripts have no collate function of their own.
+        from onthefly.capture.order.proof import prove
+
+        proof = prove(collate, fetch, tree=not batched and fetch is None)
+        self.doubt, self._form = proof.doubt, proof.form
+        sizes = {loader.batch_size, getattr(loader.batch_sampler, "batch_size", None)} - {None}
+        if proof.unpacked and (not sizes or sizes & proof.unpacked):
+            self.doubt = "the collate_fn unpacks its items as if they were fields"
+
+    def stream(self, workers: int) -> Stream | None:
+        """Tells an iterator of this loader the places of its samples; None where they have indices."""
+        return Stream(self, workers) if self._streams else None
+
+    def rows_of(self, data: Any) -> list[Tensor]:
+        """The tensors of a batch that have a row a sample."""
+        return tensors_of(data) if self._form is True else tensors_in(self._form, data)
+
+    def field(self, data: Any, name: str) -> Any:
+        """What a batch, a dictionary, has under that name, if that has an entry a sample in their order; else None."""
+        if isinstance(data, Mapping) and (self._form is True or entries_in(self._form, name)):
+            return data.get(name)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return None
 
     def deliver(self, drawn: Any, data: Any) -> None:
         """A batch reached the script, made from these indices of the loader's data set."""
@@ -92,6 +134,9 @@ class LoaderRecord:
         if not self.running:
             self.running = True
             self.fresh = frozenset(tensor._version for tensor in tensors_of(data) if not tensor.is_inference())
+        if self._form is not True:
+            recent.newest = (self, self.epoch, drawn, tuple(tensors_in(self._form, data)))
+            return
         kind = type(data)
         # A copy of the container, since scripts pop labels out of theirs.
         if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
@@ -122,3 +167,17 @@ def tensors_of(data: Any) -> list[Tensor]:
         elif isinstance(value, Mapping):
             pending.extend(value.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
     return found
+
+
+def tensors_in(form: Any, data: Any) -> list[Tensor]:
+    """Those that a proven form says have a row an item."""
+    from onthefly.capture.order.forms import chosen
+
+    return tensors_of(chosen(form, data))
+
+
+def entries_in(form: Any, name: str) -> bool:
+    """Whether a form has an entry an item under that name."""
+    from onthefly.capture.order.forms import entries
+
+    return entries(form, name)
