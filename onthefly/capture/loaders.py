@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 MAX_TENSORS = 64
 """Tensors remembered of one batch; a dictionary of a language model has four."""
 
+MAX_WRITTEN = 256
+"""Tensors remembered whose version counters are their own, until dead ones are swept."""
+
+UNPROVEN = "a collate_fn of the script's own may reorder or drop samples"
 FETCHED = "the data set fetches whole batches (__getitems__), perhaps in an order of its own"
 
 
@@ -57,6 +61,8 @@ class LoaderRecord:
         """An iterator has delivered, and has not come to its end."""
         self.fresh: frozenset[int] = frozenset()
         """Version counters that tensors of its batches have when they arrive (those from workers do not begin at 0)."""
+        self._written: dict[int, tuple[Callable[[], Tensor | None], int]] = {}
+        """Tensors that arrived with a higher one, by their ``id``."""
         self._recent = recent
         self._finished = finished
         self._form: Any = True
@@ -91,18 +97,25 @@ class LoaderRecord:
             self.doubt = FETCHED
         elif self._streams and not batched:
             self.doubt = NOT_BATCHED
-        elif fetch is not None or collate is not (default_collate if batched else default_convert):
+        elif fetch is not None or collate is not _usual(batched=batched):
             self._prove(loader, collate, fetch, batched=batched)
 
     def _prove(self, loader: Any, collate: Any, fetch: Any, *, batched: bool) -> None:
         # Imported where it is needed: most scripts have no collate function of their own.
         from onthefly.capture.order.proof import prove
 
-        proof = prove(collate, fetch, tree=not batched and fetch is None)
-        self.doubt, self._form = proof.doubt, proof.form
+        if self._judged() is not collate or fetch is not None:
+            self._proof = prove(collate, fetch, tree=not batched and fetch is None)
+            try:
+                self._judged = weakref.ref(collate)
+            except TypeError:  # it has no room for one
+                self._judged = lambda: None
+        proof = self._proof
+        own = FETCHED if fetch is not None and collate is _usual(batched=batched) else UNPROVEN
+        self.doubt, self._form = proof.doubt and f"{own}: {proof.doubt}", proof.form
         sizes = {loader.batch_size, getattr(loader.batch_sampler, "batch_size", None)} - {None}
         if proof.unpacked and (not sizes or sizes & proof.unpacked):
-            self.doubt = "the collate_fn unpacks its items as if they were fields"
+            self.doubt = f"{UNPROVEN}: it unpacks a batch into as many names as that may have samples"
 
     def stream(self, workers: int) -> Stream | None:
         """Tells an iterator of this loader the places of its samples; None where they have indices."""
@@ -131,18 +144,38 @@ class LoaderRecord:
                 recent.take_over(self, newest)
         if not self._direct and type(drawn) is list and drawn and drawn[0] is not None:
             drawn = self.numbering.root(drawn)
+        if self._form is not True:
+            self.running = True
+            recent.newest = (self, self.epoch, drawn, self._arrived(tensors_in(self._form, data)))
+            return
         if not self.running:
             self.running = True
             self.fresh = frozenset(tensor._version for tensor in tensors_of(data) if not tensor.is_inference())
-        if self._form is not True:
-            recent.newest = (self, self.epoch, drawn, tuple(tensors_in(self._form, data)))
-            return
         kind = type(data)
         # A copy of the container, since scripts pop labels out of theirs.
         if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
             recent.newest = (self, self.epoch, drawn, tuple(data))
         else:
             recent.newest = (self, self.epoch, drawn, tuple(tensors_of(data)))
+
+    def _arrived(self, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+        """Note how often a collate function wrote into each of them: into some once an item, into others never."""
+        counts = [tensor._version for tensor in tensors if not tensor.is_inference()]
+        least = min([*counts, *self.fresh], default=0)
+        self.fresh = frozenset((least,))
+        for tensor in tensors:
+            if not tensor.is_inference() and tensor._version != least:
+                self._written[id(tensor)] = weakref.ref(tensor), tensor._version
+        if len(self._written) > MAX_WRITTEN:
+            self._written = {key: found for key, found in self._written.items() if found[0]() is not None}
+        return tuple(tensors)
+
+    def is_fresh(self, tensor: Tensor) -> bool:
+        """Whether a tensor of a batch is as it was when it arrived."""
+        if tensor._version in self.fresh:
+            return True
+        found, version = self._written.get(id(tensor), (lambda: None, -1))
+        return found() is tensor and tensor._version == version
 
     def finish(self) -> None:
         """The iterator is exhausted: that is an epoch of this loader."""
@@ -152,6 +185,11 @@ class LoaderRecord:
         self.running = False
         self.epoch += 1
         self._finished()
+
+
+def _usual(*, batched: bool) -> Any:
+    """The collate function of a loader that was given none."""
+    return default_collate if batched else default_convert
 
 
 def tensors_of(data: Any) -> list[Tensor]:

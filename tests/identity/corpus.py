@@ -774,6 +774,57 @@ def keeps_a_closure(batch: list[Any]) -> Any:
     return torch.tensor([read() for read in readers])
 
 
+@wrong()
+def one_buffer(batch: list[Any]) -> Any:
+    out, buffer = [], torch.zeros(())
+    for _, y in batch:
+        buffer.copy_(torch.tensor(y))
+        out.append(buffer)
+    return torch.stack(out)
+
+
+@wrong()
+def one_buffer_filled_elsewhere(batch: list[Any]) -> Any:
+    out, buffer = [], [0]
+    for _, y in batch:
+        fill(buffer, y)
+        out.append(buffer)
+    return torch.tensor(out)
+
+
+@wrong()
+def one_buffer_by_keyword(batch: list[Any]) -> Any:
+    out, buffer = [], torch.zeros(2)
+    for x, _ in batch:
+        torch.add(x[:2], 0, out=buffer)
+        out.append(buffer)
+    return torch.stack(out)
+
+
+def fill(buffer: list[Any], value: Any) -> None:
+    """Another function of the script's."""
+    buffer[0] = value
+
+
+class Remembering:
+    """Gives each sample the label of the one before."""
+
+    before = 0
+
+    def __call__(self, batch: list[Any]) -> Any:
+        out = []
+        for _, y in batch:
+            out.append(self.before)
+            self.keep(y)
+        return torch.tensor(out)
+
+    def keep(self, y: int) -> None:
+        self.before = y
+
+
+wrong()(Remembering())
+
+
 @functools.wraps(default_collate)
 def _pretends(batch: list[Any]) -> Any:
     return default_collate([y for _, y in batch][::-1])

@@ -64,7 +64,9 @@ def _sequence(frame: Frame, node: ast.Call, given: Given) -> Value:
         return Items()
     if isinstance(value, Many):
         return Many(value.entry)
-    if isinstance(value, (Entries, Item, Plain, Other)):
+    if isinstance(value, Plain):
+        return Plain()
+    if isinstance(value, (Entries, Item, Other)):
         return value
     if isinstance(value, Table):
         return Plain(fixed=True)

@@ -52,6 +52,8 @@ def mixed(frame: Frame, node: ast.AST, values: list[Value], *, kept: bool = Fals
     """What is made of these values together; ``kept``: each can be taken out again."""
     flat: list[Value] = []
     pending = list(values)
+    # A list of constants that is made before the loop may be filled by whoever gets it.
+    shared = not frame.run.at_item and any(isinstance(value, (Entries, Table)) for value in values)
     while pending:
         value = pending.pop()
         if isinstance(value, Entries):
@@ -68,7 +70,7 @@ def mixed(frame: Frame, node: ast.AST, values: list[Value], *, kept: bool = Fals
         if kept and not all(value.fixed for value in flat if isinstance(value, Plain)):
             return Other()
         return Item()
-    return Plain(fixed=all(value.fixed for value in flat if isinstance(value, Plain)))
+    return Plain(fixed=not shared and all(value.fixed for value in flat if isinstance(value, Plain)))
 
 
 def per_item(frame: Frame, node: ast.AST, value: Value) -> Items:
@@ -101,7 +103,7 @@ def elements(frame: Frame, node: ast.AST, value: Value) -> tuple[Value, bool]:
     if isinstance(value, Other):
         return Other(), False
     if isinstance(value, Plain):
-        return Plain(fixed=value.fixed or isinstance(value, Known)), False
+        return Plain(fixed=value.fixed), False
     raise frame.doubt(node, "goes through what is not followed")
 
 
@@ -189,7 +191,9 @@ def arithmetic(frame: Frame, node: ast.AST, values: list[Value]) -> Value:
     numbers = all(isinstance(value, (Plain, Item)) and value.number for value in values)
     if isinstance(result, Item):
         return Item(number=numbers)
-    return Plain(number=numbers, fixed=result.fixed) if isinstance(result, Plain) else result
+    if isinstance(result, Plain):
+        result.number = numbers
+    return result
 
 
 def test(frame: Frame, node: ast.expr) -> None:
@@ -316,7 +320,7 @@ def collected(frame: Frame, node: Any, value: Value, *, items: bool, lazy: bool)
         return mixed(frame, node, [value], kept=True)
     if isinstance(value, (Rows, Tree, Items, Table, Entries)):
         return Many(value, lazy=lazy)
-    return mixed(frame, node, [value], kept=True)
+    return Plain() if isinstance(value, Plain) else mixed(frame, node, [value], kept=True)
 
 
 def _text(frame: Frame, node: Any) -> Value:

@@ -86,7 +86,7 @@ def has_rows(form: Form) -> bool:
         return any(map(has_rows, form.values())) or has_rows(form.rest)
     if isinstance(form, tuple):
         return any(map(has_rows, form))  # pyright: ignore[reportUnknownArgumentType]
-    return has_rows(form.form) if isinstance(form, Each) else form is True
+    return has_rows(form.form) if isinstance(form, Each) else form is True or isinstance(form, Graphs)
 
 
 def chosen(form: Form, data: Any) -> list[Any]:

@@ -70,7 +70,7 @@ def of_rows(frame: Frame, node: ast.Call, owner: Rows, name: str, given: Given) 
         return Plain(number=True, count=given.literal(0, "dim") == 0) if given.all else Shape(of_rows=True)
     if not all(isinstance(value, Plain) for value in given.all) or given.starred:
         raise frame.doubt(node, f"calls .{name} of the batch with what is not plain")
-    if name in SAME_ROWS and all(isinstance(value, Plain) and value.fixed for value in given.all):
+    if name in SAME_ROWS and all(isinstance(value, Plain) and (value.fixed or value.number) for value in given.all):
         return owner
     if name in SAME_ROWS and name in ("to", "type", "astype", "cuda", "type_as") and len(given.places) <= 1:
         return owner  # a device or a type, from wherever
@@ -171,7 +171,7 @@ def blank(frame: Frame, node: ast.Call, given: Given) -> Value:
         sizes[:1] = sizes[0].entries
     if not all(isinstance(value, Plain) for value in [*sizes, *given.names.values()]) or given.starred:
         return ex.mixed(frame, node, given.all)
-    return Rows() if sizes and _is_count(sizes[0]) else Plain(fixed=True)
+    return Rows() if sizes and _is_count(sizes[0]) else Plain()
 
 
 def _stack(frame: Frame, node: ast.Call, given: Given) -> Value:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CONTAINERS = ("append", "appendleft", "add", "extend", "insert", "update", "setdefault", "put", "push", "__setitem__")
 """Methods that keep what they are given."""
+OF_TEXTS = ("join", "format", "get", "index", "startswith", "endswith", "replace", "split")
 
 
 def opaque(
@@ -29,11 +30,15 @@ def opaque(
         result = ex.mixed(frame, node, values)
     except Doubt:
         raise frame.doubt(node, f"gives the whole batch to {named(node)}, which is not known") from None
-    if isinstance(result, Item) and isinstance(owner, Plain) and named(node).rpartition(".")[2] in CONTAINERS:
+    name = named(node).rpartition(".")[2]
+    # Of a thing that the code has made itself, any method may keep what it is given; those of texts do not.
+    if isinstance(result, Item) and (
+        (isinstance(owner, Plain) and name in CONTAINERS) or (type(owner) is Plain and name not in OF_TEXTS)
+    ):
         raise frame.doubt(node, f"keeps items in {named(node)}")
     if isinstance(result, Plain) and not fresh:
         return Other()  # it may give what it was once given
-    return result
+    return Plain(number=result.number) if isinstance(result, Plain) else result
 
 
 def makes_numbers(thing: Any) -> bool:

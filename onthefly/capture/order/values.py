@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Optional, Union
 
-import torch
-
-FIXED = (str, bytes, type(None), torch.dtype, torch.device)
-
 
 class Doubt(Exception):
     """It cannot be shown that rows come in the order of items; the message says why, and at which line."""
@@ -33,7 +29,8 @@ class Known(Plain):
     """A real object that the code refers to: a module, a function, a setting."""
 
     def __init__(self, thing: Any) -> None:
-        super().__init__(number=type(thing) in (int, float, bool), fixed=type(thing) in FIXED)
+        super().__init__(number=type(thing) in (int, float, bool))
+        self.fixed = False  # a function that is called in between may put something else there
         self.thing = thing
 
 
