@@ -101,13 +101,13 @@ class RecentBatches:
             return Tie(None, -1, None, NO_LOADER)
         batch = self._batch_of(target, newest)
         if batch is not None:
-            return _tie(batch, rows, 0, "" if target._version in batch.loader.fresh else CHANGED)
+            return _tie(batch, rows, 0, "" if batch.loader.is_fresh(target) else CHANGED)
         base = target._base
         batch = self._batch_of(base, newest) if base is not None else None
         if batch is not None and base is not None:
             start = _first_row(target, base)
             if start >= 0:
-                doubt = "" if base._version in batch.loader.fresh else CHANGED
+                doubt = "" if batch.loader.is_fresh(base) else CHANGED
                 return _tie(batch, rows, start, doubt, part=rows != base.shape[0])
             return _tie(batch, rows, 0, CROOKED)
         return self._computed(Batch(*newest), rows)
