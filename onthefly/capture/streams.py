@@ -9,6 +9,7 @@ them is read, but the field that names them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,7 +69,7 @@ class Stream:
             self._taken[worker] = place + count if place >= 0 and count else -1
         if not count:
             return None
-        for name in NAMES:
+        for name in NAMES if isinstance(data, Mapping) else ():
             keys = _keys(self._loader.field(data, name), count)
             if keys is not None:
                 return keys
