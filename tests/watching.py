@@ -37,6 +37,11 @@ class Row:
         self.samples = array("q", records.sample)[start : start + count].tolist()
         self.losses = array("f", records.sample_loss)[start : start + count]
         self.valid = array("i", records.valid)[start : start + count].tolist()
+        self.shared: float = at(records.shared, "d")
+        self.components = {
+            name: array("f", column)[start : start + count] for name, column in records.components.items()
+        }
+        self.keys = [records.keys[place] for place in array("i", records.key)[start : start + count] if place >= 0]
 
 
 class Kept:

@@ -52,6 +52,8 @@ class Tie(NamedTuple):
     """In the root data set, one a row; None where the order of rows is not proven."""
     doubt: str
     """Why samples have no index; empty if they do."""
+    identity: str = "index"
+    """What the indices are: ``index``, ``stream`` or ``key``."""
 
 
 class RecentBatches:
@@ -164,9 +166,9 @@ class RecentBatches:
             batch = older[1] if older is not None and older[0]() is tensor else None
         if batch is not None:
             layout = batch_first(tensor.shape)
-            if type(batch.drawn) is list and layout is not None and layout.rows != len(batch.drawn):
+            if isinstance(batch.drawn, list) and layout is not None and layout.rows != len(batch.drawn):
                 return None  # its first axis is not that of the samples
-            fresh = batch.loader is None or tensor._version in batch.loader.fresh
+            fresh = batch.loader is None or batch.loader.is_fresh(tensor)
             return Tied(batch, 0, layout, "" if fresh else CHANGED) if layout is not None else None
         copy = self._copies.get(id(tensor))
         if copy is None or copy[0]() is not tensor:
@@ -224,13 +226,13 @@ def name_samples(tied: Tied) -> Tie:
 
 
 def _size(batch: Batch) -> int:
-    return len(batch.drawn) if type(batch.drawn) is list else 1 << 62
+    return len(batch.drawn) if isinstance(batch.drawn, list) else 1 << 62
 
 
 def _tie(batch: Batch, rows: int, start: int, doubt: str, *, part: bool = False) -> Tie:
     """Rows ``start`` to ``start + rows`` of that batch; with ``part`` they may be fewer than it has."""
     loader, epoch, drawn, held = batch
-    if type(drawn) is not list or not drawn or drawn[0] is None:
+    if not isinstance(drawn, list) or not drawn or drawn[0] is None:
         sizes = {tensor.shape[0] for tensor in tensors_of(held) if tensor.dim()}
         if sizes and rows not in sizes and not part:
             raise Unreadable(f"the loss has {rows} rows for a batch of {max(sizes)}: they are not samples")
@@ -238,4 +240,5 @@ def _tie(batch: Batch, rows: int, start: int, doubt: str, *, part: bool = False)
     if len(drawn) != rows and not part:
         raise Unreadable(f"the loss has {rows} rows for a batch of {len(drawn)}: they are not samples")
     doubt = doubt or (loader.doubt if loader is not None else "")
-    return Tie(loader, epoch, None if doubt else drawn[start : start + rows], doubt)
+    named: Any = None if doubt else drawn[start : start + rows]
+    return Tie(loader, epoch, named, doubt, getattr(drawn, "identity", "index"))

@@ -1,4 +1,4 @@
-"""What a data set does with the index that a loader gives it: which root index that is, and whether batches keep order.
+"""What a data set does with the index that a loader gives it: which root index that is, and what fetches batches.
 
 Only what is known for certain counts: a ``Subset`` of torch's or a class derived from it, or one whose ``__getitem__``
 is, instruction for instruction, what a subset's must be. Whatever else has ``dataset`` and ``indices`` may use them in
@@ -8,9 +8,10 @@ a way of its own; it is then itself the root, and its own numbers are the sample
 from __future__ import annotations
 
 from operator import itemgetter
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import StackDataset, Subset
+from torch.utils.data import StackDataset, Subset, TensorDataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,16 +54,40 @@ def _is_subset(dataset: Any) -> bool:
     return code is not None and (code.co_code, code.co_names) == (plain.co_code, plain.co_names)
 
 
-def in_order(dataset: Any) -> bool:
-    """Whether sample *i* of a batch is that of index *i*: fetched one by one, or at once by a class that is known."""
+def fetch_of(dataset: Any) -> Any:
+    """What fetches a whole batch at once, and whether it keeps the order has to be shown; None: it keeps it.
+
+    It does where items are fetched one by one, and by a class that is known. Otherwise the data set and the function
+    of its class, or False where there is no such function.
+    """
     if isinstance(dataset, Subset) and type(dataset).__getitems__ is Subset.__getitems__:
-        return in_order(dataset.dataset)
+        return fetch_of(dataset.dataset)
     if type(dataset) is StackDataset:
         parts: Any = dataset.datasets
-        return all(map(in_order, parts.values() if isinstance(parts, dict) else parts))
+        fetches = map(fetch_of, parts.values() if isinstance(parts, dict) else parts)
+        return None if all(fetch is None for fetch in fetches) else False
     fetch = getattr(dataset, "__getitems__", None)
     kind: type[Any] = type(dataset)
-    return not fetch or (kind.__module__, kind.__name__) in IN_ORDER
+    if not fetch:
+        return None
+    if (kind.__module__, kind.__name__) in IN_ORDER:
+        # A transformation of the script's own may be given whole batches.
+        return None if getattr(dataset, "_format_type", None) != "custom" else False
+    function = getattr(kind, "__getitems__", None)
+    return (dataset, function) if isinstance(function, FunctionType) and "__getitems__" not in vars(dataset) else False
+
+
+def batches_of(dataset: Any) -> Any:
+    """The same for a data set that is indexed with a list (``batch_size=None``): None if it is known to give rows."""
+    if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
+        return batches_of(dataset.dataset)
+    kind: type[Any] = type(dataset)
+    if kind is TensorDataset:
+        return None
+    if (kind.__module__, kind.__name__) in IN_ORDER:
+        return None if getattr(dataset, "_format_type", None) != "custom" else False
+    function = getattr(kind, "__getitem__", None)
+    return (dataset, function) if isinstance(function, FunctionType) else False
 
 
 class Numbering:

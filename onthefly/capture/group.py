@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 Number = Any
 """A ``float`` on the CPU; elsewhere a scalar tensor, since reading it would make the script wait."""
 
-_INDEX, _NO_IDENTITY = IDENTITIES.index("index"), IDENTITIES.index("none")
 _TRAIN = PHASES.index("train")
 
 
@@ -64,6 +63,10 @@ class Call(NamedTuple):
     """What of the loss has no samples."""
     components: dict[str, Tensor] | None = None
     """What each term gave each row [rows]; None where there is one."""
+    identity: str = "index"
+    """What the samples are, if there are any: ``index`` or ``stream``; ``key`` with ``keys``."""
+    keys: list[str] | None = None
+    """What each row's sample is called."""
     phase: int = _TRAIN
     """Code as in ``protocol.PHASES``."""
 
@@ -97,7 +100,7 @@ class Group:
             calls = [(*call, *defaults) for call in calls]
         (self._number, self._step, self._epoch, self._time, self._loader, self._loss, self._reason, rows, values,
          self._reduced, self._divisor, self._valid, self._samples, totals, magnitudes, self._shared, components,
-         self._phase) = zip(*calls)  # fmt: skip
+         self._identity, self._keys, self._phase) = zip(*calls)  # fmt: skip
         self._rows: int = rows[0]
         self._components: tuple[str, ...] = tuple(components[0] or ())
         self._eps = 0.0
@@ -132,6 +135,11 @@ class Group:
         reasons, reason = _coded(self._reason)
         loaders, loader = _coded([loader.name if loader is not None else "" for loader in self._loader])
         absent = b"\xff" * (8 * rows)  # -1
+        keys, key = (
+            _coded([name for names in self._keys for name in (names or [""] * rows)], "i")
+            if any(self._keys)
+            else ([], array("i"))
+        )
         return Records(
             run=run,
             backward=array("q", self._number).tobytes(),
@@ -145,13 +153,20 @@ class Group:
             reason=reason.tobytes(),
             phase=bytes(self._phase),
             loader=loader.tobytes(),
-            identity=bytes([_NO_IDENTITY if samples is None else _INDEX for samples in self._samples]),
+            identity=bytes(
+                [
+                    IDENTITIES.index("none" if samples is None and keys is None else identity)
+                    for samples, keys, identity in zip(self._samples, self._keys, self._identity)
+                ]
+            ),
             count=array("i", [rows]).tobytes() * count,
             reasons=reasons,
             loaders=loaders,
             sample=b"".join([absent if samples is None else samples for samples in self._samples]),
             sample_loss=raw(arrived["values"]) if rows else b"",
             valid=self._counts(arrived) if rows else b"",
+            key=key.tobytes(),
+            keys=keys,
             components={name: raw(arrived[f"component {name}"]) for name in self._components},
         )
 
@@ -187,8 +202,8 @@ def _numbers(name: str, column: Sequence[Number], arrived: dict[str, Tensor]) ->
     return [next(moved) if type(number) is Tensor else number for number in column]
 
 
-def _coded(words: Sequence[str]) -> tuple[list[str], array[int]]:
+def _coded(words: Sequence[str], code: str = "h") -> tuple[list[str], array[int]]:
     """The words that occur, and for each entry its place among them; -1 where there is none."""
     found = sorted({word for word in words if word})
     places = {word: place for place, word in enumerate(found)}
-    return found, array("h", [places.get(word, -1) for word in words])
+    return found, array(code, [places.get(word, -1) for word in words])

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, default_convert
+from torch.utils.data.dataloader import _DatasetKind  # pyright: ignore[reportPrivateUsage]
 
-from onthefly.capture.datasets import Numbering, in_order
+from onthefly.capture.datasets import Numbering, batches_of, fetch_of
+from onthefly.capture.streams import NOT_BATCHED, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 MAX_TENSORS = 64
 """Tensors remembered of one batch; a dictionary of a language model has four."""
 
-UNORDERED = "a collate_fn of the script's own may reorder or drop samples"
+MAX_WRITTEN = 256
+"""Tensors remembered whose version counters are their own, until dead ones are swept."""
+
+UNPROVEN = "a collate_fn of the script's own may reorder or drop samples"
 FETCHED = "the data set fetches whole batches (__getitems__), perhaps in an order of its own"
 
 
@@ -34,7 +39,8 @@ class Batch(NamedTuple):
     """None where the script drew the samples itself."""
     epoch: int
     drawn: Any
-    """Indices in the root data set: a list; or something else where they are not known."""
+    """Indices in the root data set: a list. Of a stream: :class:`~onthefly.capture.streams.Places` or ``Keys``. Or
+    something else, where they are not known."""
     held: tuple[Any, ...]
     """What it is made of; empty once that was let go: we keep nobody's data alive."""
 
@@ -58,8 +64,15 @@ class LoaderRecord:
         """An iterator has delivered, and has not come to its end."""
         self.fresh: frozenset[int] = frozenset()
         """Version counters that tensors of its batches have when they arrive (those from workers do not begin at 0)."""
+        self._written: dict[int, tuple[Callable[[], Tensor | None], int]] = {}
+        """Tensors that arrived with a higher one, by their ``id``."""
         self._recent = recent
         self._finished = finished
+        self._form: Any = True
+        """Where a batch has its rows (:data:`onthefly.capture.order.values.Form`)."""
+        self._judged: Any = lambda: None
+        """The collate function that the form is proven of: a weak reference."""
+        self._streams = False
         self._workers: Any = lambda: None
         """The iterator whose workers go on from epoch to epoch: a weak reference."""
         self.renew(loader)
@@ -73,11 +86,53 @@ class LoaderRecord:
             self.numbering = Numbering(loader.dataset, copied=loader.num_workers > 0)
             self._workers = weakref.ref(workers) if workers is not None else lambda: None
         self._direct = self.numbering.direct
-        self.doubt = ""
-        if loader.collate_fn is not default_collate:
-            self.doubt = UNORDERED
-        elif not in_order(loader.dataset):
+        self._streams = loader._dataset_kind == _DatasetKind.Iterable
+        self._judge(loader)
+
+    def _judge(self, loader: Any) -> None:
+        """Whether the rows of its batches are in the order of its indices, and where a batch has them."""
+        collate, batched = loader.collate_fn, loader._auto_collation
+        fetch: Any = None
+        if not self._streams:
+            fetch = fetch_of(loader.dataset) if batched else batches_of(loader.dataset)
+        self.doubt, self._form = "", True
+        if fetch is False:
             self.doubt = FETCHED
+        elif self._streams and not batched:
+            self.doubt = NOT_BATCHED
+        elif fetch is not None or collate is not _usual(batched=batched):
+            self._prove(loader, collate, fetch, batched=batched)
+
+    def _prove(self, loader: Any, collate: Any, fetch: Any, *, batched: bool) -> None:
+        # Imported where it is needed: most scripts have no collate function of their own.
+        from onthefly.capture.order.proof import prove
+
+        if self._judged() is not collate or fetch is not None:
+            self._proof = prove(collate, fetch, tree=not batched and fetch is None)
+            try:
+                self._judged = weakref.ref(collate)
+            except TypeError:  # it has no room for one
+                self._judged = lambda: None
+        proof = self._proof
+        own = FETCHED if fetch is not None and collate is _usual(batched=batched) else UNPROVEN
+        self.doubt, self._form = proof.doubt and f"{own}: {proof.doubt}", proof.form
+        sizes = {loader.batch_size, getattr(loader.batch_sampler, "batch_size", None)} - {None}
+        if proof.unpacked and (not sizes or sizes & proof.unpacked):
+            self.doubt = f"{UNPROVEN}: it unpacks a batch into as many names as that may have samples"
+
+    def stream(self, workers: int) -> Stream | None:
+        """Tells an iterator of this loader the places of its samples; None where they have indices."""
+        return Stream(self, workers) if self._streams else None
+
+    def rows_of(self, data: Any) -> list[Tensor]:
+        """The tensors of a batch that have a row a sample."""
+        return tensors_of(data) if self._form is True else tensors_in(self._form, data)
+
+    def field(self, data: Any, name: str) -> Any:
+        """What a batch, a dictionary, has under that name, if that has an entry a sample in their order; else None."""
+        if isinstance(data, Mapping) and (self._form is True or entries_in(self._form, name)):
+            return data.get(name)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return None
 
     def deliver(self, drawn: Any, data: Any) -> None:
         """A batch reached the script, made from these indices of the loader's data set."""
@@ -94,6 +149,10 @@ class LoaderRecord:
                 recent.take_over(self, newest)
         if not self._direct and type(drawn) is list and drawn and drawn[0] is not None:
             drawn = self.numbering.root(drawn)
+        if self._form is not True:
+            self.running = True
+            recent.newest = (self, self.epoch, drawn, self._arrived(tensors_in(self._form, data)))
+            return
         if not self.running:
             self.running = True
             self.fresh = frozenset(tensor._version for tensor in tensors_of(data) if not tensor.is_inference())
@@ -109,6 +168,25 @@ class LoaderRecord:
         self.trained = epoch
         self.taken += 1
 
+    def _arrived(self, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+        """Note how often a collate function wrote into each of them: into some once an item, into others never."""
+        counts = [tensor._version for tensor in tensors if not tensor.is_inference()]
+        least = min([*counts, *self.fresh], default=0)
+        self.fresh = frozenset((least,))
+        for tensor in tensors:
+            if not tensor.is_inference() and tensor._version != least:
+                self._written[id(tensor)] = weakref.ref(tensor), tensor._version
+        if len(self._written) > MAX_WRITTEN:
+            self._written = {key: found for key, found in self._written.items() if found[0]() is not None}
+        return tuple(tensors)
+
+    def is_fresh(self, tensor: Tensor) -> bool:
+        """Whether a tensor of a batch is as it was when it arrived."""
+        if tensor._version in self.fresh:
+            return True
+        found, version = self._written.get(id(tensor), (lambda: None, -1))
+        return found() is tensor and tensor._version == version
+
     def finish(self) -> None:
         """The iterator is exhausted: that is an epoch of this loader."""
         self._end()
@@ -117,6 +195,11 @@ class LoaderRecord:
         self.running = False
         self.epoch += 1
         self._finished()
+
+
+def _usual(*, batched: bool) -> Any:
+    """The collate function of a loader that was given none."""
+    return default_collate if batched else default_convert
 
 
 def tensors_of(data: Any) -> list[Tensor]:
@@ -132,3 +215,17 @@ def tensors_of(data: Any) -> list[Tensor]:
         elif isinstance(value, Mapping):
             pending.extend(value.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
     return found
+
+
+def tensors_in(form: Any, data: Any) -> list[Tensor]:
+    """Those that a proven form says have a row an item."""
+    from onthefly.capture.order.forms import chosen
+
+    return tensors_of(chosen(form, data))
+
+
+def entries_in(form: Any, name: str) -> bool:
+    """Whether a form has an entry an item under that name."""
+    from onthefly.capture.order.forms import entries
+
+    return entries(form, name)

@@ -340,7 +340,7 @@ class Recorder:
 
     def _add_samples(self, start: int, roots: tuple[Tensor, ...], read: Samples) -> None:
         """Record a loss that was taken apart."""
-        (loader, epoch, indices, doubt), found, shared = read.tie, read.found, read.shared
+        (loader, epoch, indices, doubt, identity), found, shared = read.tie, read.found, read.shared
         values, valid, total, magnitude, components = read.joined
         rows, root, host = values.shape[0], roots[0], roots[0].is_cpu
         if len(found.terms) == 1 and found.terms[0].node is root.grad_fn and not self._per_sample.hooked:
@@ -349,9 +349,9 @@ class Recorder:
                 self._direct[type(root.grad_fn)] = reader
         self.epoch = epoch if epoch >= 0 else self.epoch
         packed = None
-        if indices is not None:
+        if indices is not None and identity != "key":
             packed = self._packed_from_the_start(loader, indices, rows)
-        elif doubt:
+        if doubt:
             self._notice(f"samples have no index: {doubt}", "")
         loss = whole(roots)
         if read.factor is not None:
@@ -360,7 +360,7 @@ class Recorder:
         loss, value, part = (*[number.item() if host else number for number in numbers], 0.0)[:3]
         self._calls.append(Call(
             self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, value, 1, valid, packed,
-            total, magnitude, part, components or None,
+            total, magnitude, part, components or None, identity, indices if identity == "key" else None,
         ))  # fmt: skip
         self._samples += rows
         self._rows += rows

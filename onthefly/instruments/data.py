@@ -4,17 +4,23 @@ Index lists are taken where the loader makes them, in the main process, never in
 item): ``_next_index`` remembers what the sampler gave, ``_try_put_index`` files it under the number of the task that
 was sent to a worker, and after ``_next_data`` the task that is gone from the loader's own table is the one that came.
 That holds for any number of workers, ``in_order=False`` and persistent workers.
+
+Of a stream (an iterable data set) the worker of each task is filed as well: places are counted for each of them.
+torchdata's ``StatefulDataLoader`` has iterators with methods of their own; they are seen from when the first is made.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
+import weakref
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import (
     _BaseDataLoaderIter,  # pyright: ignore[reportPrivateUsage]
+    _DatasetKind,  # pyright: ignore[reportPrivateUsage]
     _MultiProcessingDataLoaderIter,  # pyright: ignore[reportPrivateUsage]
     _SingleProcessDataLoaderIter,  # pyright: ignore[reportPrivateUsage]
 )
@@ -34,6 +40,19 @@ of its sampler (a copy, since a batch sampler may reuse its list). They live and
 pickled or copied, so that nobody meets them. (A dictionary of weak keys costs 0.6 us a look-up.)"""
 
 
+STATEFUL = "torchdata.stateful_dataloader.stateful_dataloader"
+
+
+class Places(Protocol):
+    """Where batches of one iterator of a stream go to."""
+
+    def deliver(self, worker: int, wanted: Any, data: Any) -> None:
+        """A batch of that worker reached the script; -1: it is not clear whose."""
+
+    def lose(self) -> None:
+        """Samples were taken that did not arrive."""
+
+
 class Source(Protocol):
     """Where deliveries of one loader go to (made by capture; opaque here)."""
 
@@ -43,38 +62,63 @@ class Source(Protocol):
     def finish(self) -> None:
         """The iterator is exhausted."""
 
+    def stream(self, workers: int) -> Optional[Places]:
+        """Where an iterator delivers to if its samples have no indices."""
+
 
 class Feed:
     """What one iterator of a loader has under way."""
 
-    __slots__ = ("_outstanding", "_source", "accept", "filed", "finish")
+    __slots__ = ("_iterator", "_outstanding", "_source", "_stream", "accept", "filed", "finish", "lose")
 
     def __init__(self) -> None:
         self.accept: Optional[Callable[[Any, Any], None]] = None
         """Takes what the sampler gave last and the batch that arrived; None until the loader's ``__iter__`` returned
         (the first tasks are sent to workers before)."""
         self.finish: Optional[Callable[[], None]] = None
+        self.lose: Optional[Callable[[], None]] = None
+        """Told that the iterator raised, where places in a stream are counted."""
         self.filed: dict[int, Any] = {}
-        """Index lists by task, for batches that workers have under way."""
+        """Index lists by task, for batches that workers have under way; of a stream with the worker before each."""
 
     def begin(self, iterator: Any, source: Source, guard: Guard) -> None:
         """An epoch of this iterator begins, on the way to this source."""
         self._source = source
         self.finish = guard.around(source.finish)
+        stream = self._stream = source.stream(iterator._num_workers)
+        self.lose = guard.around(stream.lose) if stream is not None else None
+        if stream is not None and iterator._num_yielded:  # it goes on from a checkpoint, wherever that was
+            stream.lose()
         if iterator._num_workers:
             self._outstanding: dict[int, Any] = iterator._task_info
+            self._iterator = weakref.ref(iterator)
             self.accept = guard.around(self._task_came)
         else:
-            self.accept = guard.around(source.deliver)
+            self.accept = guard.around(source.deliver if stream is None else functools.partial(stream.deliver, 0))
 
     def _task_came(self, newest: Any, data: Any) -> None:
-        """A worker's batch arrived: its indices are those of the task that the loader no longer has under way.
-
-        None when that is not clear: a task whose worker raised is gone as well, and shows up with the next one.
-        """
+        """A worker's batch arrived: its indices are those of the task that the loader no longer has under way."""
         gone = [task for task in self.filed if task not in self._outstanding]
+        came = gone[0] if len(gone) == 1 else self._which(gone)
         lists = [self.filed.pop(task) for task in gone]
-        self._source.deliver(lists[0] if len(lists) == 1 else None, data)
+        drawn = lists[gone.index(came)] if came in gone else None
+        if self._stream is None:
+            self._source.deliver(drawn, data)
+        else:
+            worker, wanted = drawn or (-1, None)
+            self._stream.deliver(worker, wanted, data)
+
+    def _which(self, gone: list[int]) -> int:
+        """Which of several tasks that are gone has arrived, -1 where that is not clear.
+
+        One whose worker raised is gone as well, and shows up with the next; so is one whose stream had come to its end.
+        """
+        iterator: Any = self._iterator()
+        if getattr(iterator, "_in_order", True):  # torch before 2.6 knows no other
+            return iterator._rcvd_idx - 1
+        # A batch is handed on as soon as it arrives: before its worker says that there is no more.
+        alive = [task for task in gone if self._stream is not None and iterator._workers_status[self.filed[task][0]]]
+        return alive[0] if len(alive) == 1 else -1
 
 
 class DataInstrument:
@@ -87,11 +131,15 @@ class DataInstrument:
         self._guard = guard
         self._slots = [
             Slot(DataLoader, "__iter__", self._wrap_iter),
+            Slot(_BaseDataLoaderIter, "__init__", self._wrap_init),
             Slot(_BaseDataLoaderIter, "_next_index", self._wrap_next_index),
             Slot(_MultiProcessingDataLoaderIter, "_try_put_index", self._wrap_try_put_index),
             Slot(_SingleProcessDataLoaderIter, "_next_data", self._wrap_next_data),
             Slot(_MultiProcessingDataLoaderIter, "_next_data", self._wrap_next_data),
         ]
+        self._stateful = False
+        if STATEFUL in sys.modules:
+            self._arm_stateful()
 
     def disarm(self) -> None:
         """Put back what was there."""
@@ -113,6 +161,58 @@ class DataInstrument:
             return iterator
 
         return __iter__
+
+    def _wrap_init(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
+        made = self._guard.around(self._made)
+
+        @functools.wraps(original)
+        def __init__(iterator: Any, *args: Any, **kwargs: Any) -> None:
+            try:
+                original(iterator, *args, **kwargs)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
+            if slot.enabled:
+                made(iterator, *args)
+
+        return __init__
+
+    def _made(self, iterator: Any, loader: Any) -> None:
+        """An iterator is being made; the first of torchdata's by a method that was not replaced when it began."""
+        if type(iterator).__module__ == STATEFUL and not self._stateful:
+            self._arm_stateful()
+            iterator._onthefly_loader = loader
+
+    def _arm_stateful(self) -> None:
+        self._stateful, module = True, sys.modules[STATEFUL]
+        single, workers = module._StatefulSingleProcessDataLoaderIter, module._StatefulMultiProcessingDataLoaderIter
+        self._slots += [
+            Slot(module.StatefulDataLoader, "__iter__", self._wrap_iter),
+            Slot(workers, "_try_put_index", self._wrap_try_put_index),
+            Slot(single, "_next_data", self._wrap_next_of_stateful),
+            Slot(workers, "_next_data", self._wrap_next_of_stateful),
+        ]
+
+    def _wrap_next_of_stateful(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
+        begin = self._guard.around(self._begin_late)
+        ours = self._wrap_next_data(slot, original)
+
+        @functools.wraps(original)
+        def _next_data(iterator: Any) -> Any:
+            if slot.enabled and "_onthefly_loader" in vars(iterator):
+                begin(iterator)
+            try:
+                return ours(iterator)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
+
+        return _next_data
+
+    def _begin_late(self, iterator: Any) -> None:
+        loader = iterator._onthefly_loader
+        if loader.next_iter_state is None:  # else it is still being wound to where it goes on
+            self._begin(iterator, loader)
 
     def _wrap_next_index(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -156,8 +256,9 @@ class DataInstrument:
             try:
                 data = original(iterator)
             except BaseException as error:
-                if type(error) is StopIteration and feed is not None and feed.finish is not None:
-                    feed.finish()
+                told = feed and (feed.finish if type(error) is StopIteration else feed.lose)
+                if told:
+                    told()
                 leave_frame_out(error)
                 raise
             if feed is None:
@@ -173,6 +274,7 @@ class DataInstrument:
         return _next_data
 
     def _begin(self, iterator: Any, loader: Any) -> None:
+        vars(iterator).pop("_onthefly_loader", None)
         _feed(iterator).begin(iterator, self._open_source(loader), self._guard)
 
 
@@ -188,4 +290,5 @@ def _file(iterator: Any, task: int) -> None:
     feed = _feed(iterator)
     if task == 0:  # a persistent iterator starts its next epoch
         feed.filed.clear()
-    feed.filed[task] = iterator._onthefly_drawn
+    drawn, stream = iterator._onthefly_drawn, iterator._dataset_kind == _DatasetKind.Iterable
+    feed.filed[task] = (iterator._task_info[task][0], drawn) if stream else drawn

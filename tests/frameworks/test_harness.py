@@ -38,13 +38,13 @@ def plain(witness: Witness) -> Any:
 
 
 def values(patch: pytest.MonkeyPatch) -> None:
-    measure = reading.OperatorReader.measure
+    read = reading.OperatorReader.read
 
     def off(*given: Any) -> Any:
-        target, rows, found, *rest = measure(*given)
-        return (target, rows, found.flip(0), *rest)
+        target, found, *rest = read(*given)
+        return (target, found.flip(0), *rest)
 
-    patch.setattr(reading.OperatorReader, "measure", off)
+    patch.setattr(reading.OperatorReader, "read", off)
 
 
 def indices(patch: pytest.MonkeyPatch) -> None:

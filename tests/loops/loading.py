@@ -173,7 +173,7 @@ def collated_by_the_script() -> State:
     return fit(net(), DataLoader(samples, 8, shuffle=True, collate_fn=collate))  # type: ignore[arg-type]
 
 
-@captured("exact")
+@captured("index")
 def batched_by_the_data_set() -> State:
     """``batch_size=None``: a sampler of lists, and a data set that is indexed by them."""
     made = data()
@@ -304,9 +304,9 @@ class Faulty(Dataset[Any]):
         return self.made[index]
 
 
-@captured("index", "exact")
+@captured("index")
 def faulty_samples_in_workers() -> State:
-    """The script goes on after an error of a worker: the batch after it has no sure index."""
+    """The script goes on after an error of a worker."""
     model, raised = net(), 0
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     batches = iter(DataLoader(Faulty(), 4, num_workers=2))

@@ -1,0 +1,80 @@
+"""The source of a function as a tree, only where it is what runs.
+
+``inspect`` would walk all modules to find a file, and so wake those that load lazily; the code object knows its file.
+What the file says may have changed since it was imported: its compiled form must be the function's, instruction for
+instruction.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import linecache
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Union
+
+from onthefly.capture.order.values import Doubt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FunctionType
+
+Definition = Union[ast.FunctionDef, ast.Lambda]
+
+
+def definition(function: FunctionType) -> Definition:
+    """The node that defines the function; raises :class:`Doubt` where there is none, or more than one."""
+    code = function.__code__
+    text = "".join(linecache.getlines(code.co_filename, function.__globals__))
+    if not text:
+        raise Doubt("its source is not there")
+    try:
+        tree, compiled = _parsed(text, code.co_filename)
+    except (SyntaxError, ValueError, RecursionError):
+        raise Doubt("its source cannot be read") from None
+    if not any(_same(code, other) for other in _codes(compiled)):
+        raise Doubt("its source is not what runs")
+    found = [node for node in ast.walk(tree) if _is_of(node, code)]
+    if len(found) != 1 or not isinstance(found[0], (ast.FunctionDef, ast.Lambda)):
+        raise Doubt("several functions begin in its line" if found else "it is no plain function")
+    return found[0]
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text: str, name: str) -> tuple[ast.Module, CodeType]:
+    tree = ast.parse(text)
+    return tree, compile(tree, name, "exec", dont_inherit=True)
+
+
+def _is_of(node: ast.AST, code: CodeType) -> bool:
+    if isinstance(node, ast.Lambda):
+        return code.co_name == "<lambda>" and node.lineno == code.co_firstlineno
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
+        return code.co_name == node.name and first == code.co_firstlineno
+    return False
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _same(code: CodeType, other: CodeType) -> bool:
+    """Whether both do the same, at the same place."""
+    return (
+        code.co_firstlineno == other.co_firstlineno
+        and code.co_code == other.co_code
+        and (code.co_names, code.co_varnames, code.co_freevars)
+        == (other.co_names, other.co_varnames, other.co_freevars)
+        and len(code.co_consts) == len(other.co_consts)
+        and all(map(_same_constant, code.co_consts, other.co_consts))
+    )
+
+
+def _same_constant(one: Any, other: Any) -> bool:
+    if isinstance(one, CodeType) and isinstance(other, CodeType):
+        return _same(one, other)
+    return type(one) is type(other) and bool(one == other)
