@@ -125,5 +125,5 @@ def _arrow(cursor: duckdb.DuckDBPyConnection, chosen: Selection) -> bytes:
     with tempfile.TemporaryDirectory(prefix="onthefly-") as folder:
         path = Path(folder) / "table.feather"
         cursor.execute("SET TimeZone = 'UTC'")
-        feather.write_feather(cursor.execute(chosen.query(), chosen.values).to_arrow_table(), str(path))
+        feather.write_feather(cursor.sql(chosen.query(), params=chosen.values).to_arrow_table(), str(path))
         return path.read_bytes()
