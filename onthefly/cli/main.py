@@ -22,6 +22,7 @@ COMMANDS: dict[str, Entry] = {
     "ctl": Entry("ctl", "pause, resume or stop a session"),
     "samples": Entry("table", "per-sample losses of a session, as a table"),
     "metrics": Entry("table", "metrics of a session, as a table"),
+    "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),
     "logs": Entry("logs", "what the script of a session wrote"),
     "dashboard": Entry("dashboard", "open the dashboard in a browser"),
     "doctor": Entry("doctor", "look at this environment, and at what would be captured of a script"),

@@ -1,4 +1,4 @@
-"""``onthefly samples`` and ``onthefly metrics``: a session's records, on the terminal or into a file."""
+"""``onthefly samples``, ``metrics`` and ``dynamics``: a session's records, on the terminal or into a file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ SHOWN = 20
 COLUMNS = {
     "samples": ("step", "epoch", "backward", "position", "sample", "loss", "certificate", "identity"),
     "metrics": ("step", "epoch", "name", "value"),
+    "dynamics": (
+        "sample",
+        "key",
+        "count",
+        "loss_mean",
+        "loss_last",
+        "forgetting",
+        "learned",
+        "confidence",
+        "variability",
+        "margin",
+    ),
 }
 
 
@@ -25,9 +37,9 @@ def main(argv: list[str]) -> int:
     """Print or write the rows."""
     table = argv[0]
     options = _parser(table).parse_args(argv[1:])
-    query = {name: getattr(options, name) for name in ("phase", "epoch", "run", "rank", "limit", "name")
+    query = {name: getattr(options, name) for name in ("phase", "epoch", "run", "rank", "limit", "name", "order")
              if getattr(options, name, None) is not None}  # fmt: skip
-    if options.worst:
+    if getattr(options, "worst", False):
         query["order"] = "worst"
     form = "json"
     if options.output:
@@ -53,16 +65,21 @@ def _parser(table: str) -> argparse.ArgumentParser:
     parser.add_argument("session", help="id, unique prefix, or last")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a .parquet, .csv, .json or .feather file")
     parser.add_argument("--json", action="store_true", help="print all rows as JSON")
-    parser.add_argument("--epoch", metavar="A:B", help="epochs A to B, or one")
-    parser.add_argument("--run", help="only this run")
-    parser.add_argument("--rank", type=int, help="only this rank")
     parser.add_argument("--limit", type=int, help="at most so many rows")
-    if table == "samples":
-        parser.add_argument("--phase", help="train (default), valid, test or scan")
-        parser.add_argument("--worst", action="store_true", help="highest losses first")
+    if table == "dynamics":
+        parser.add_argument("--run", help="this run; the newest if none is named")
+        parser.add_argument("--order", help="worst first by: loss_mean (default), loss_variance, loss_last, loss_max, "
+                            "forgetting, confidence, variability, margin")  # fmt: skip
     else:
+        parser.add_argument("--run", help="only this run")
+        parser.add_argument("--epoch", metavar="A:B", help="epochs A to B, or one")
+        parser.add_argument("--rank", type=int, help="only this rank")
+    if table == "samples":
+        parser.add_argument("--worst", action="store_true", help="highest losses first")
+    if table == "metrics":
         parser.add_argument("--name", help="only this metric")
-        parser.set_defaults(worst=False)
+    else:
+        parser.add_argument("--phase", help="train (default), valid, test or scan")
     return parser
 
 

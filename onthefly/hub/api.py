@@ -12,7 +12,9 @@ from aiohttp import web
 from onthefly.errors import Refused, UsageError
 from onthefly.hub import commands, logs, queries, tables
 from onthefly.hub.auth import ENTRY_ROUTE, FRAMED_POLICY
+from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
+from onthefly.hub.presentations import Followers
 from onthefly.link.proof import PROOF_HEADER, prove
 from onthefly.protocol import (
     PHASES,
@@ -27,7 +29,7 @@ from onthefly.protocol import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
@@ -56,6 +58,7 @@ class Api:
         self._status = status
         self._registry = registry
         self._keeper = keeper
+        self._followers = Followers(keeper)
         # Read once, by name: a request's path is looked up, never opened.
         self._assets = {path.name: path for path in (STATIC / "assets").glob("*") if path.suffix in ASSET_TYPES}
 
@@ -76,6 +79,7 @@ class Api:
             ("GET", base + "/{id}/metrics", "metrics", self.metrics),
             ("GET", base + "/{id}/backwards", "backwards", self.backwards),
             ("GET", base + "/{id}/samples", "samples", self.samples),
+            ("GET", base + "/{id}/dynamics", "dynamics", self.dynamics),
             ("GET", base + "/{id}/histogram", "histogram", self.histogram),
             ("GET", base + "/{id}/logs", "logs", self.logs),
             ("GET", "/api/v1/hub", "hub", self.hub),
@@ -171,10 +175,21 @@ class Api:
         """The table of per-sample records."""
         return await self._table(request, "samples")
 
+    async def dynamics(self, request: web.Request) -> web.Response:
+        """The training dynamics of each sample of a run, worst first."""
+        live, form, known = self._find(request), _form(request), ("run", "phase", "order", "limit", "format")
+        unknown = sorted(set(request.query) - set(known))
+        if unknown:
+            raise UsageError(f"unknown filter {unknown[0][:20]!r}", f"known for dynamics: {', '.join(known)}")
+        order = _word(request, "order", "loss_mean", ORDERS)
+        limit = _whole(request, "limit", 0, 1 << 40, 0) if "limit" in request.query else None
+        body = await self._followers.render(
+            live, _run(request, live), _word(request, "phase", "train", PHASES), order=order, limit=limit, form=form
+        )
+        return web.Response(body=body, headers={"Content-Type": tables.TYPES[form]})
+
     async def _table(self, request: web.Request, table: str) -> web.Response:
-        form = request.query.get("format", "json")
-        if form not in tables.TYPES:
-            raise UsageError(f"unknown format {form[:20]!r}", f"one of {', '.join(tables.TYPES)}")
+        form = _form(request)
         chosen = tables.selection(table, request.query)
         body = await self._keeper.read(self._find(request), lambda cursor: tables.render(cursor, chosen, form))
         return web.Response(body=body, headers={"Content-Type": tables.TYPES[form]})
@@ -182,9 +197,7 @@ class Api:
     async def histogram(self, request: web.Request) -> web.Response:
         """The per-sample losses of one epoch."""
         live = self._find(request)
-        run, phase = _run(request, live), request.query.get("phase", "train")
-        if phase not in PHASES:
-            raise UsageError(f"unknown phase {phase[:20]!r}", f"one of {', '.join(PHASES)}")
+        run, phase = _run(request, live), _word(request, "phase", "train", PHASES)
         epoch = _whole(request, "epoch", 0, 1 << 31, 0) if "epoch" in request.query else None
         bins = _whole(request, "bins", 1, 500, DEFAULT_BINS)
         return _json(await self._keeper.read(
@@ -256,6 +269,17 @@ def _run(request: web.Request, live: LiveSession) -> str:
     if not RUN_PATTERN.fullmatch(run):
         raise UsageError(f"{run[:40]!r} is no name of a run")
     return run
+
+
+def _word(request: web.Request, name: str, default: str, known: Iterable[str]) -> str:
+    word = request.query.get(name, default)
+    if word not in known:
+        raise UsageError(f"unknown {name} {word[:20]!r}", f"one of {', '.join(known)}")
+    return word
+
+
+def _form(request: web.Request) -> str:
+    return _word(request, "format", "json", tables.TYPES)
 
 
 def _whole(request: web.Request, name: str, low: int, high: int, default: int) -> int:

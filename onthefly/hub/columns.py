@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from onthefly.protocol import CERTIFICATES, IDENTITIES, PHASES, Column, ColumnsHeader, Metrics, Records
+from onthefly.hub.schema import COMPONENT
+from onthefly.protocol import (
+    CERTIFICATES,
+    COMPONENT_PATTERN,
+    IDENTITIES,
+    PHASES,
+    Column,
+    ColumnsHeader,
+    Metrics,
+    Records,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +102,7 @@ def backward_columns(records: Records, rank: int, runs: Words, loaders: Words, r
 
 
 def sample_columns(records: Records, backwards: dict[str, Array]) -> dict[str, Array]:
-    """The per-sample columns of a block, each call's values repeated for its samples."""
+    """The per-sample columns of a block that each has, each call's values repeated for its samples."""
     calls = len(backwards["backward"])
     counts = _array(records.count, "i4", calls, "count")
     if calls and int(counts.min()) < 0:
@@ -106,6 +116,27 @@ def sample_columns(records: Records, backwards: dict[str, Array]) -> dict[str, A
     columns["sample"] = sample
     columns["loss"] = _array(records.sample_loss, "f4", total, "sample_loss")
     columns["valid"] = _array(records.valid, "i4", total, "valid")
+    return columns
+
+
+def optional_columns(records: Records, keys: Words) -> dict[str, Array]:
+    """The per-sample columns that not each block has: ``key``, ``confidence``, ``margin``, ``loss.<component>``."""
+    columns: dict[str, Array] = {}
+    count = len(records.sample) // 8
+    if records.key:
+        places = _array(records.key, "i4", count, "key")
+        if count and not (int(places.min()) >= -1 and int(places.max()) < len(records.keys)):
+            raise BadColumns("column key points nowhere")
+        columns["key"] = keys.places(records.keys, places)
+    for name, data in (("confidence", records.confidence), ("margin", records.margin)):
+        if data:
+            columns[name] = _array(data, "f4", count, name)
+    for name, data in records.components.items():
+        if not COMPONENT_PATTERN.fullmatch(name):
+            raise BadColumns(f"{name[:40]!r} is no name of a component")
+        columns[COMPONENT + name] = _array(data, "f4", count, name)
+    if len({name.lower() for name in columns}) < len(columns):
+        raise BadColumns("two components differ by capitals only, which names of columns do not")
     return columns
 
 

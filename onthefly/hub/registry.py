@@ -20,12 +20,14 @@ from onthefly.link.discovery import alive
 from onthefly.protocol import (
     FINAL_STATES,
     LIVE_STATES,
+    MAX_COMPONENTS,
     RUN_PATTERN,
     Answer,
     Command,
     CommandRequest,
     Hello,
     Notice,
+    Noticed,
     Rank,
     Session,
     State,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from onthefly.hub.folder import DataFolder
     from onthefly.hub.store import Store, Written
-    from onthefly.protocol import Described, Noticed
+    from onthefly.protocol import Described
 
 COMMANDS = ("pause", "resume", "stop")
 ANSWER_SECONDS = 2.0
@@ -188,6 +190,9 @@ class LiveSession:
             finite = losses[abs(losses) < float("inf")]
             info.loss = float(finite[-1]) if len(finite) else info.loss
         self._measure(written)
+        if written.left_out:
+            text = f"only {MAX_COMPONENTS} components of losses are stored; not these: {', '.join(written.left_out)}"
+            self.noticed(0, Noticed(text=text, remedy="the losses themselves are all there", time=time.time()))
         self._changed(self)
 
     def _advance(self, table: dict[str, Any], ahead: int) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from onthefly.protocol import CERTIFICATES, IDENTITIES, PHASES
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 FORMAT = 1
-"""Raised when an older hub could not read the tables."""
+"""Raised when an older hub could not read the tables.
+
+Columns that are added at the end (:data:`LATER_COLUMNS`, those of components) leave it as it is: an older hub shows
+all rows, and hands the new columns on. What it cannot do is add rows; it says so, and the agent keeps its records.
+Another format would have that hub refuse the whole session, and would gain nothing.
+"""
 
 STORAGE_VERSION = "v1.2.0"
 """Of the DuckDB file: the newest that the DuckDB of Python 3.9 reads; a file of DuckDB 2.0's own version it cannot."""
@@ -14,7 +24,7 @@ TABLES = {
     "samples": (
         "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, backward BIGINT, phase VARCHAR, "
         "loader VARCHAR, position INTEGER, sample BIGINT, key VARCHAR, loss REAL, valid INTEGER, certificate VARCHAR, "
-        "identity VARCHAR, time TIMESTAMPTZ"
+        "identity VARCHAR, time TIMESTAMPTZ, confidence REAL, margin REAL"
     ),
     "backwards": (
         "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, backward BIGINT, phase VARCHAR, "
@@ -28,6 +38,12 @@ TABLES = {
     "logs": "rank SMALLINT, pid BIGINT, time TIMESTAMPTZ, stream VARCHAR, text VARCHAR",
     "saved": "rank SMALLINT, pid BIGINT, seq BIGINT, PRIMARY KEY (rank, pid)",
 }
+
+LATER_COLUMNS = {"samples": {"confidence": "REAL", "margin": "REAL"}}
+"""That the tables of older files lack."""
+
+COMPONENT = "loss."
+"""Before the name of a loss's component: its column, behind all others, once there is one."""
 
 VIEWS = {
     # The loss of each backward call is in `backwards`; storing it twice would be two truths.
@@ -53,10 +69,25 @@ INSERT INTO backwards SELECT $session, $runs[run::INTEGER + 1], rank, step, epoc
     {_number("error")},
     $reasons[reason::INTEGER + 1], make_timestamptz(time) FROM columns"""
 
-INSERT_SAMPLES = f"""
-INSERT INTO samples SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, backward, {_words(PHASES, "phase")},
-    $loaders[loader::INTEGER + 1], position, nullif(sample, -1), NULL, {_number("loss")}, valid,
-    {_words(CERTIFICATES, "certificate")}, {_words(IDENTITIES, "identity")}, make_timestamptz(time) FROM columns"""
+_SAMPLES = {
+    "session": "$session", "run": "$runs[run::INTEGER + 1]", "rank": "rank", "step": "step", "epoch": "epoch",
+    "backward": "backward", "phase": _words(PHASES, "phase"), "loader": "$loaders[loader::INTEGER + 1]",
+    "position": "position", "sample": "nullif(sample, -1)", "loss": _number("loss"), "valid": "valid",
+    "certificate": _words(CERTIFICATES, "certificate"), "identity": _words(IDENTITIES, "identity"),
+    "time": "make_timestamptz(time)",
+}  # fmt: skip
+_OPTIONAL = {"key": "$keys[key::INTEGER + 1]", "confidence": "confidence", "margin": "margin"}
+
+
+def insert_samples(more: Iterable[str]) -> str:
+    """The statement for rows that have these optional columns too; others stay NULL, as NaN in these does.
+
+    But for components: that of a loss which is NaN must stay one.
+    """
+    columns = {**_SAMPLES, **{name: _OPTIONAL.get(name) or _number(f'"{name}"') for name in more}}
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f"INSERT INTO samples ({names}) SELECT {', '.join(columns.values())} FROM columns"
+
 
 INSERT_METRICS = f"""
 INSERT INTO metrics_stored SELECT $session, $runs[run::INTEGER + 1], rank, step, epoch, make_timestamptz(time),

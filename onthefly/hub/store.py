@@ -15,8 +15,8 @@ import duckdb
 
 from onthefly.errors import Refused
 from onthefly.hub import schema
-from onthefly.hub.columns import Words, backward_columns, metric_columns, sample_columns, stacked
-from onthefly.protocol import Logged, Metrics, Records
+from onthefly.hub.columns import Words, backward_columns, metric_columns, optional_columns, sample_columns, stacked
+from onthefly.protocol import MAX_COMPONENTS, Logged, Metrics, Records
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -49,6 +49,8 @@ class Written(NamedTuple):
     runs: list[str]
     samples: int
     logs: int
+    left_out: list[str]
+    """Components of losses that have no column, since there are enough: said once of each."""
 
 
 class Store:
@@ -62,6 +64,9 @@ class Store:
         :class:`~onthefly.errors.Refused` if a newer version wrote it.
         """
         self._session = session
+        self._components: set[str] = set()
+        """Columns of components, in small letters: DuckDB takes `loss.a` and `loss.A` for one."""
+        self._left_out: set[str] = set()
         self.set_aside: Path | None = None
         """Where the damaged store is now that stood here."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,6 +106,11 @@ class Store:
         self._database.execute("USE store")
         for name, columns in schema.TABLES.items():
             self._database.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+        for name, columns in schema.LATER_COLUMNS.items():
+            for column, kind in columns.items():
+                self._database.execute(f"ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {column} {kind}")
+        described = self._database.execute("SELECT * FROM samples LIMIT 0").description or ()
+        self._components = {column[0].lower() for column in described if column[0].startswith(schema.COMPONENT)}
         for name, query in schema.VIEWS.items():
             self._database.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
         self.backward_rows = self._count("backwards")
@@ -134,28 +144,33 @@ class Store:
         Frames that are in the store already (sent again after a connection broke) are left out.
         """
         fresh, newest = self._fresh(frames)
-        runs, loaders, reasons, names = Words(), Words(), Words(), Words()
+        runs, loaders, reasons, names, keys = Words(), Words(), Words(), Words(), Words()
         backwards: list[dict[str, Array]] = []
-        samples: list[dict[str, Array]] = []
+        samples: dict[tuple[str, ...], list[dict[str, Array]]] = {}
+        left_out: list[str] = []
         metrics: list[dict[str, Array]] = []
         for source, message in fresh:
             if isinstance(message, Records):
                 columns = backward_columns(message, source.rank, runs, loaders, reasons)
                 backwards.append(columns)
-                samples.append(sample_columns(message, columns))
+                part, more = sample_columns(message, columns), optional_columns(message, keys)
+                left_out += self._make_room(more)
+                samples.setdefault(tuple(more), []).append({**part, **more})
             elif isinstance(message, Metrics) and message.values:
                 metrics.append(metric_columns(message, source.rank, runs, names))
         logs = [(source, message) for source, message in fresh if isinstance(message, Logged)]
         written = Written(stacked(backwards), self.backward_rows, stacked(metrics), self.metric_rows, names.words,
-                          runs.words, sum(len(part["sample"]) for part in samples), len(logs))  # fmt: skip
+                          runs.words, sum(len(part["sample"]) for parts in samples.values() for part in parts),
+                          len(logs), left_out)  # fmt: skip
         words = {"session": self._session, "runs": runs.words}
         self._database.begin()
         try:
             if backwards:
                 self._insert(schema.INSERT_BACKWARDS, written.backwards,
                              {**words, "loaders": loaders.words, "reasons": reasons.words})  # fmt: skip
-            if written.samples:
-                self._insert(schema.INSERT_SAMPLES, stacked(samples), {**words, "loaders": loaders.words})
+            for more, parts in samples.items():
+                self._insert(schema.insert_samples(more), stacked(parts),
+                             {**words, "loaders": loaders.words, "keys": keys.words})  # fmt: skip
             if metrics:
                 self._insert(schema.INSERT_METRICS, written.metrics, {**words, "names": names.words})
             if logs:
@@ -173,6 +188,22 @@ class Store:
         self.sample_rows += written.samples
         self.log_rows += written.logs
         return written
+
+    def _make_room(self, columns: dict[str, Array]) -> list[str]:
+        """See that each component has its column; what gets none is taken out, and returned the first time."""
+        left_out: list[str] = []
+        for name in [name for name in columns if name.startswith(schema.COMPONENT)]:
+            if name.lower() in self._components:
+                continue
+            if len(self._components) < MAX_COMPONENTS:
+                self._database.execute(f'ALTER TABLE samples ADD COLUMN "{name}" REAL')
+                self._components.add(name.lower())
+                continue
+            del columns[name]
+            if name not in self._left_out and len(self._left_out) < MAX_COMPONENTS:
+                self._left_out.add(name)
+                left_out.append(name)
+        return left_out
 
     def _fresh(
         self, frames: Sequence[tuple[Source, Any]]

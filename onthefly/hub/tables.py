@@ -35,6 +35,8 @@ class Selection(NamedTuple):
     values: list[Any]
     order: str
     limit: int | None
+    timed: bool = True
+    """Whether the table has the column ``time``."""
 
     def query(self) -> str:
         """The SELECT."""
@@ -103,8 +105,8 @@ def render(cursor: duckdb.DuckDBPyConnection, chosen: Selection, form: str) -> b
 
 def _json(cursor: duckdb.DuckDBPyConnection, chosen: Selection) -> bytes:
     cursor.execute("SET TimeZone = 'UTC'")
-    readable = "SELECT * REPLACE (strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time)"
-    cursor.execute(f"{readable} FROM ({chosen.query()})", chosen.values)
+    readable = " REPLACE (strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time)" if chosen.timed else ""
+    cursor.execute(f"SELECT *{readable} FROM ({chosen.query()})", chosen.values)
     names = [column[0] for column in cursor.description or ()]
     rows = [dict(zip(names, [json_number(value) for value in row])) for row in cursor.fetchall()]
     return json.dumps(rows, allow_nan=False, separators=(",", ":")).encode()
@@ -125,5 +127,5 @@ def _arrow(cursor: duckdb.DuckDBPyConnection, chosen: Selection) -> bytes:
     with tempfile.TemporaryDirectory(prefix="onthefly-") as folder:
         path = Path(folder) / "table.feather"
         cursor.execute("SET TimeZone = 'UTC'")
-        feather.write_feather(cursor.execute(chosen.query(), chosen.values).to_arrow_table(), str(path))
+        feather.write_feather(cursor.sql(chosen.query(), params=chosen.values).to_arrow_table(), str(path))
         return path.read_bytes()

@@ -212,8 +212,6 @@ class Link:
     def _welcome(self, welcome: Welcome) -> None:
         assert self._connection is not None
         self._outbox.rewind(welcome.saved)
-        for frame in self._outbox.spooled():
-            self._connection.send(frame)
         self._welcomed = True
         self._spawned, self._expected_until = False, 0.0
         self._retry_after = FIRST_RETRY

@@ -35,6 +35,8 @@ class Outbox:
         self._bytes = 0
         self._spooled_seq = 0
         """The newest frame that went to disk."""
+        self._carried = 0
+        """Bytes of the spool that this connection has carried."""
         self.dropped = 0
         """Frames that found no place any more: lost."""
 
@@ -61,10 +63,16 @@ class Outbox:
     def rewind(self, saved: int) -> None:
         """A new connection: everything after ``saved`` is to be sent (again)."""
         self.acknowledged(saved)
-        self._sent = 0
+        self._sent = self._carried = 0
 
     def unsent(self) -> Iterator[bytes]:
-        """Frames that this connection has not carried yet; each counts as sent when it is taken."""
+        """Frames that this connection has not carried yet; each counts as sent when it is taken.
+
+        Those on disk come first, also where they went there while the hub was connected and slow: it would take none
+        that comes after a newer one, and its word on that one would have the spool deleted.
+        """
+        if self._spooled_seq:
+            yield from self._spooled()
         while self._sent < len(self._frames):
             frame = self._frames[self._sent][1]
             self._sent += 1
@@ -76,16 +84,16 @@ class Outbox:
             self._bytes -= len(self._frames.popleft()[1])
             self._sent = max(0, self._sent - 1)
         if self._spooled_seq and seq >= self._spooled_seq:
-            self._spooled_seq = 0
+            self._spooled_seq = self._carried = 0
             self._spool.unlink(missing_ok=True)
 
-    def spooled(self) -> Iterator[bytes]:
-        """The frames on disk, to be sent on each new connection before those in memory."""
-        if not self._spooled_seq:
-            return
+    def _spooled(self) -> Iterator[bytes]:
         with self._spool.open("rb") as file:
-            _frame(file)  # the hello, which this connection has already had
+            file.seek(self._carried)
+            if not self._carried:
+                _frame(file)  # the hello, which this connection has already had
             while frame := _frame(file):
+                self._carried = file.tell()
                 yield frame
 
     def spill(self) -> None:

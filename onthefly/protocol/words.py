@@ -19,6 +19,11 @@ MAX_CLIENT_MESSAGE = 64 * 1024
 SESSION_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 SESSION_PATTERN = re.compile(rf"[{SESSION_ALPHABET}]{{8}}")
 RUN_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+COMPONENT_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:+*/()\[\]#@<>=-]{0,63}")
+"""What a component of a loss may be called: its column is ``loss.<component>``."""
+
+MAX_COMPONENTS = 32
+"""That get a column in a session's table of samples; further ones are not stored, and a notice says so."""
 
 State = Literal[
     "starting", "running", "pausing", "paused", "ended", "stopped", "crashed", "lost", "imported",

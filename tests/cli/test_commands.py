@@ -54,6 +54,21 @@ def test_tables_into_files(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("session")
+def test_dynamics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dynamics", "last", "--order", "loss_max", "--limit", "2"]) == ExitCode.DONE
+    heading, *rows, _ = capsys.readouterr().out.splitlines()
+    assert heading.split()[:4] == ["sample", "key", "count", "loss_mean"]
+    assert [row.split()[:4] for row in rows] == [["3", "-", "3", "3"], ["2", "-", "3", "2"]]
+    assert main(["dynamics", "last", "--run", "baseline", "--json"]) == ExitCode.DONE
+    assert [row["sample"] for row in json.loads(capsys.readouterr().out)] == [3, 2, 1, 0]
+    path = tmp_path / "out.csv"
+    assert main(["dynamics", "last", "-o", str(path)]) == ExitCode.DONE
+    assert len(path.read_text().splitlines()) == 5
+    assert main(["dynamics", "last", "--order", "best"]) == ExitCode.USAGE
+    assert "loss_variance" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("session")
 def test_tables_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["samples", "abc", "--worst", "--limit", "2"]) == ExitCode.DONE
     lines = capsys.readouterr().out.splitlines()

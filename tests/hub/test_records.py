@@ -52,7 +52,7 @@ def test_tables_as_the_interfaces_say(hub: Running, tmp_path: Path) -> None:
             ("epoch", "INTEGER"), ("backward", "BIGINT"), ("phase", "VARCHAR"), ("loader", "VARCHAR"),
             ("position", "INTEGER"), ("sample", "BIGINT"), ("key", "VARCHAR"), ("loss", "FLOAT"),
             ("valid", "INTEGER"), ("certificate", "VARCHAR"), ("identity", "VARCHAR"),
-            ("time", "TIMESTAMP WITH TIME ZONE"),
+            ("time", "TIMESTAMP WITH TIME ZONE"), ("confidence", "FLOAT"), ("margin", "FLOAT"),
         ]  # fmt: skip
         csv = hub.request(path="/api/v1/sessions/abcdefgh/samples?format=csv&limit=2")[2].decode().splitlines()
         assert csv[0].startswith("session,run,rank,step,epoch,backward")
