@@ -24,6 +24,7 @@ from onthefly.errors import Guard, HubUnavailable, Stop, report
 from onthefly.instruments.backward import BackwardInstrument
 from onthefly.instruments.copies import CopyInstrument
 from onthefly.instruments.data import DataInstrument
+from onthefly.instruments.evaluated import EvaluationInstrument
 from onthefly.instruments.functions import FunctionInstrument
 from onthefly.instruments.lightning import LightningInstrument
 from onthefly.instruments.optimizer import OptimizerInstrument
@@ -128,6 +129,7 @@ class Session:
                 self._recorder.observe, self._recorder.beware_of_hooks, guard)),
             self._arm("noting scalers", lambda guard: ScalerInstrument(self._recorder.scaled, guard)),
             self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard, known=known)),
+            self._arm("recording validation", lambda guard: EvaluationInstrument(self._recorder.evaluated, guard)),
             self._arm("following batches", lambda guard: CopyInstrument(self._recorder.copied, guard, known=known)),
             self._arm("recording steps", lambda guard: OptimizerInstrument(stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip

@@ -29,6 +29,7 @@ class Row:
         self.epoch: int = at(records.epoch, "i")
         self.phase = PHASES[at(records.phase, "B")]
         self.loss: float = at(records.loss, "d")
+        self.time: float = at(records.time, "d")
         self.certificate = CERTIFICATES[at(records.certificate, "B")]
         self.identity = IDENTITIES[at(records.identity, "B")]
         self.error: float = at(records.error, "d")
@@ -37,6 +38,8 @@ class Row:
         self.samples = array("q", records.sample)[start : start + count].tolist()
         self.losses = array("f", records.sample_loss)[start : start + count]
         self.valid = array("i", records.valid)[start : start + count].tolist()
+        self.confidence = array("f", records.confidence)[start : start + count]
+        self.margin = array("f", records.margin)[start : start + count]
         self.shared: float = at(records.shared, "d")
         self.components = {
             name: array("f", column)[start : start + count] for name, column in records.components.items()
@@ -53,6 +56,16 @@ class Kept:
 
     def rows(self) -> list[Row]:
         """All backward calls, in their order; each must be there once."""
+        rows = sorted((row for row in self.every() if row.phase == "train"), key=lambda row: row.backward)
+        assert [row.backward for row in rows] == list(range(len(rows))), "a call is lost or doubled"
+        return rows
+
+    def validation(self) -> list[Row]:
+        """What was computed without gradients, in its order."""
+        return sorted((row for row in self.every() if row.phase == "valid"), key=lambda row: row.time)
+
+    def every(self) -> list[Row]:
+        """All calls, as they were sent."""
         rows: list[Row] = []
         for message in self.messages:
             if isinstance(message, Records):
@@ -61,8 +74,6 @@ class Kept:
                     row = Row(message, call, start)
                     start += len(row.losses)
                     rows.append(row)
-        rows.sort(key=lambda row: row.backward)
-        assert [row.backward for row in rows] == list(range(len(rows))), "a call is lost or doubled"
         return rows
 
     def metric(self, name: str) -> list[float]:

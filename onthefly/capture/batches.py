@@ -54,6 +54,8 @@ class Tie(NamedTuple):
     """Why samples have no index; empty if they do."""
     identity: str = "index"
     """What the indices are: ``index``, ``stream`` or ``key``."""
+    drawn: Any = None
+    """All of the batch that these are of: the very list."""
 
 
 class RecentBatches:
@@ -150,7 +152,7 @@ class RecentBatches:
             self._copies = {key: found for key, found in self._copies.items() if found[0]() is not None}
             while len(self._copies) >= MANY:  # the oldest: a script that keeps all that it casts
                 del self._copies[next(iter(self._copies))]
-        self._copies[id(result)] = weakref.ref(result), tied, result._version
+        self._copies[id(result)] = weakref.ref(result), tied, _version(result)
 
     def _own(self, tensor: Tensor) -> Tied | None:
         """Of a tensor that is no view of another one that is known."""
@@ -168,12 +170,12 @@ class RecentBatches:
             layout = batch_first(tensor.shape)
             if isinstance(batch.drawn, list) and layout is not None and layout.rows != len(batch.drawn):
                 return None  # its first axis is not that of the samples
-            fresh = batch.loader is None or batch.loader.is_fresh(tensor)
+            fresh = batch.loader is None or tensor.is_inference() or batch.loader.is_fresh(tensor)
             return Tied(batch, 0, layout, "" if fresh else CHANGED) if layout is not None else None
         copy = self._copies.get(id(tensor))
         if copy is None or copy[0]() is not tensor:
             return None
-        return copy[1] if tensor._version == copy[2] else copy[1]._replace(doubt=CHANGED)
+        return copy[1] if _version(tensor) == copy[2] else copy[1]._replace(doubt=CHANGED)
 
     def computed(self, rows: int) -> Tie:
         """Of a loss that is of no batch that is known: its rows are samples without an index if they are as many.
@@ -192,10 +194,12 @@ class RecentBatches:
             if loader is not None and loader.trained >= 0 and loader.taken + (self.tied is not None) < loader.delivered:
                 _tie(newest, rows, 0, COMPUTED)  # it is one batch ahead, and came to its end
             return Tie(None, -1, None, COMPUTED)
-        tie = _tie(batch, rows, 0, COMPUTED)
-        if batch.loader is not None:
-            batch.loader.used(batch.epoch)
-        return tie
+        return _tie(batch, rows, 0, COMPUTED)
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was written to; inference mode does not count."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def in_order(layout: Layout, before: Sequence[int], after: Sequence[int], args: tuple[Any, ...]) -> Layout | None:
@@ -220,8 +224,6 @@ MADE: dict[str, How] = {"pad": _padded, "one_hot": _entries}
 def name_samples(tied: Tied) -> Tie:
     """The samples that a tied tensor's rows are; :class:`Unreadable` if the batch has not as many."""
     batch, start, layout, doubt = tied
-    if batch.loader is not None:
-        batch.loader.used(batch.epoch)
     return _tie(batch, layout.rows, start, doubt, part=layout.rows < _size(batch))
 
 
@@ -236,9 +238,9 @@ def _tie(batch: Batch, rows: int, start: int, doubt: str, *, part: bool = False)
         sizes = {tensor.shape[0] for tensor in tensors_of(held) if tensor.dim()}
         if sizes and rows not in sizes and not part:
             raise Unreadable(f"the loss has {rows} rows for a batch of {max(sizes)}: they are not samples")
-        return Tie(loader, epoch, None, doubt or NOT_INTEGERS)
+        return Tie(loader, epoch, None, doubt or NOT_INTEGERS, "index", drawn)
     if len(drawn) != rows and not part:
         raise Unreadable(f"the loss has {rows} rows for a batch of {len(drawn)}: they are not samples")
     doubt = doubt or (loader.doubt if loader is not None else "")
     named: Any = None if doubt else drawn[start : start + rows]
-    return Tie(loader, epoch, named, doubt, getattr(drawn, "identity", "index"))
+    return Tie(loader, epoch, named, doubt, getattr(drawn, "identity", "index"), drawn)

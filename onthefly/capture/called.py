@@ -30,6 +30,10 @@ class Called(NamedTuple):
     """Of a mean; None: the number of elements."""
     of_elements: bool = False
     """The one operand is what was reduced, element by element."""
+    valid: Optional[Tensor] = None
+    """Which elements count, in the shape of them; None: all."""
+    scores: Optional[Callable[[], Tensor]] = None
+    """Where targets are classes: log-probabilities [rows, classes, ...]."""
 
 
 def _reduction(name: str) -> int:
@@ -136,3 +140,71 @@ FUNCTIONS: dict[str, Callable[..., Optional[Called]]] = {
     "ctc_loss": _ctc,
 }
 """By the name of the function."""
+
+
+def _cross_entropy(
+    again: Callable[..., Tensor], input: Tensor, target: Tensor, weight: Optional[Tensor] = None, reduction: int = MEAN,
+    ignore_index: int = -100, label_smoothing: float = 0.0,
+) -> Called | None:  # fmt: skip
+    if input.dim() < 2:
+        return None
+    classes = not target.is_floating_point()
+    counts: Any = None
+    valid = None
+    if classes:
+        valid = target.ne(ignore_index)
+        counts = valid.sum() if weight is None else weight[target.where(valid, 0)].mul(valid).sum()
+        counts = counts.item() if counts.is_cpu else counts
+    return Called(
+        (target, input), reduction,
+        lambda: again(input, target, weight, NONE, ignore_index, label_smoothing),
+        lambda: again(input, target, weight, reduction or MEAN, ignore_index, label_smoothing),
+        counts if reduction != SUM else None, False, valid,
+        (lambda: input.log_softmax(1)) if classes else None,
+    )  # fmt: skip
+
+
+def _nll(
+    again: Callable[..., Tensor], input: Tensor, target: Tensor, weight: Optional[Tensor] = None, reduction: int = MEAN,
+    ignore_index: int = -100,
+) -> Called | None:  # fmt: skip
+    if input.dim() < 2:
+        return None
+    valid = target.ne(ignore_index)
+    counts: Any = valid.sum() if weight is None else weight[target.where(valid, 0)].mul(valid).sum()
+    return Called(
+        (target, input), reduction, lambda: again(input, target, weight, NONE, ignore_index),
+        lambda: again(input, target, weight, reduction or MEAN, ignore_index),
+        counts.item() if counts.is_cpu else counts, False, valid, lambda: input,
+    )  # fmt: skip
+
+
+def _pair(again: Callable[..., Tensor], input: Tensor, target: Tensor, reduction: int = MEAN, *more: Any) -> Called:
+    return Called((target, input), reduction, lambda: again(input, target, NONE, *more))
+
+
+def _bce(
+    again: Callable[..., Tensor], input: Tensor, target: Tensor, weight: Optional[Tensor] = None, reduction: int = MEAN
+) -> Called:
+    return Called((target, input), reduction, lambda: again(input, target, weight, NONE))
+
+
+def _bce_with_logits(
+    again: Callable[..., Tensor], input: Tensor, target: Tensor, weight: Optional[Tensor] = None,
+    pos_weight: Optional[Tensor] = None, reduction: int = MEAN,
+) -> Called:  # fmt: skip
+    return Called((target, input), reduction, lambda: again(input, target, weight, pos_weight, NONE))
+
+
+EVALUATED: dict[str, Callable[..., Optional[Called]]] = {
+    **{name: row for name, row in FUNCTIONS.items() if name not in ("mean", "sum")},
+    "cross_entropy_loss": _cross_entropy,
+    "nll_loss_nd": _nll,
+    "mse_loss": _pair,
+    "smooth_l1_loss": _pair,
+    "huber_loss": _pair,
+    "soft_margin_loss": _pair,
+    "binary_cross_entropy": _bce,
+    "binary_cross_entropy_with_logits": _bce_with_logits,
+}
+"""Those that are of interest while gradients are off, by the name of the function that torch calls in the end."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _nn: Any = torch._C._nn  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
 
+NEGATIVE_LOG: Callable[..., Tensor] = _nn.nll_loss_nd
+"""As it is before it has a slot of ours."""
+
 
 class Smoothed(NamedTuple):
     """What the tree of label smoothing keeps."""
@@ -60,8 +63,7 @@ class SmoothedReader(Reader):
         check_plain(source, target, weight)
         spent = source if spread_weight is None else source * spread_weight
         smooth = (-spent.sum(1)).masked_fill_(mask, 0.0)
-        negative_log = _nn.nll_loss_nd
-        elements = negative_log(source, target, weight, NONE, ignored) * keep + smooth * spread
+        elements = NEGATIVE_LOG(source, target, weight, NONE, ignored) * keep + smooth * spread
         if not reduction:
             return Read(target, elements, NONE, None, 1, ~mask)
         again = smooth.sum()
@@ -69,12 +71,16 @@ class SmoothedReader(Reader):
         if counted is not None:
             again = again / counted
             divisor = total.item() if total.is_cpu else total
-        value = negative_log(source, target, weight, reduction, ignored) * keep + again * spread
+        value = NEGATIVE_LOG(source, target, weight, reduction, ignored) * keep + again * spread
         return Read(target, elements, reduction, value, divisor, ~mask)
 
     def hits(self, node: Any) -> tuple[Tensor, Tensor, Tensor]:
         """As :meth:`Reader.hits`."""
         return self._tree.source, self._tree.target, ~self._tree.mask
+
+    def scores(self, node: Any) -> Tensor:
+        """As :meth:`Reader.scores`."""
+        return self._tree.source
 
 
 class ProbabilityReader(Reader):

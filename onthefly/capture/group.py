@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from onthefly.capture.loaders import LoaderRecord
+    from onthefly.capture.margins import Scores
 
 Number = Any
 """A ``float`` on the CPU; elsewhere a scalar tensor, since reading it would make the script wait."""
@@ -56,6 +57,8 @@ class Call(NamedTuple):
     """Elements averaged into each row."""
     samples: bytes | None = None
     """The index of each row, int64; None where there is none."""
+    slot: int = -1
+    """Of :class:`~onthefly.capture.margins.Margins`: where its scores are; -1 for nowhere."""
     total: Tensor | None = None
     """The reduced values, and their magnitudes, float64; None where that is their sum by the divisor."""
     magnitude: Tensor | None = None
@@ -74,32 +77,36 @@ class Call(NamedTuple):
 PLAIN = Call._fields.index("total")
 """As many fields has a call of one plain loss: the others are at their defaults (made at each step, each costs it)."""
 
-COMPONENTS = Call._fields.index("components")
+SLOT, COMPONENTS = Call._fields.index("slot"), Call._fields.index("components")
 
 
-def groups(calls: Iterable[tuple[Any, ...]]) -> list[Group]:
-    """Calls (with the fields of :class:`Call`) by what can be joined; runs torch operators, gradients off."""
+def groups(calls: Iterable[tuple[Any, ...]], scores: Scores | None = None) -> list[Group]:
+    """Calls (with the fields of :class:`Call`) by what can be joined; runs torch operators, gradients off.
+
+    ``scores``: the confidence and the margin of each slot.
+    """
     found: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for call in calls:
         loss, rows, values = call[5], call[7], call[8]
         if rows:
-            key = rows, values.dtype, values.device, tuple(call[COMPONENTS] or ()) if len(call) > PLAIN else None
+            key = (rows, values.dtype, values.device, call[SLOT] >= 0,
+                   tuple(call[COMPONENTS] or ()) if len(call) > PLAIN else None)  # fmt: skip
         else:
             key = 0, loss.device if type(loss) is Tensor else None
         found.setdefault(key, []).append(call)
-    return [Group(same) for same in found.values()]
+    return [Group(same, scores) for same in found.values()]
 
 
 class Group:
     """Calls whose numbers are on their way to the host (there at once on the CPU)."""
 
-    def __init__(self, calls: list[tuple[Any, ...]]) -> None:
+    def __init__(self, calls: list[tuple[Any, ...]], scores: Scores | None = None) -> None:
         """Calls of as many rows each, on one device. Runs torch operators, gradients off."""
         if len(calls[0]) == PLAIN:
             defaults = tuple(Call._field_defaults[name] for name in Call._fields[PLAIN:])
             calls = [(*call, *defaults) for call in calls]
         (self._number, self._step, self._epoch, self._time, self._loader, self._loss, self._reason, rows, values,
-         self._reduced, self._divisor, self._valid, self._samples, totals, magnitudes, self._shared, components,
+         self._reduced, self._divisor, self._valid, self._samples, slots, totals, magnitudes, self._shared, components,
          self._identity, self._keys, self._phase) = zip(*calls)  # fmt: skip
         self._rows: int = rows[0]
         self._components: tuple[str, ...] = tuple(components[0] or ())
@@ -115,6 +122,8 @@ class Group:
                 tensors["total"], tensors["magnitude"] = torch.stack(totals), torch.stack(magnitudes)
             for name in self._components:
                 tensors[f"component {name}"] = torch.stack([parts[name] for parts in components]).float()
+            if slots[0] >= 0 and scores is not None:
+                tensors.update(scores.of(slots, self._valid))
             self._eps = torch.finfo(joined.dtype).eps
         for name, column in (("loss", self._loss), ("reduced", self._reduced), ("divisor", self._divisor),
                              ("shared", self._shared)):  # fmt: skip
@@ -165,6 +174,8 @@ class Group:
             sample=b"".join([absent if samples is None else samples for samples in self._samples]),
             sample_loss=raw(arrived["values"]) if rows else b"",
             valid=self._counts(arrived) if rows else b"",
+            confidence=raw(arrived["confidence"]) if "confidence" in arrived else b"",
+            margin=raw(arrived["margin"]) if "margin" in arrived else b"",
             key=key.tobytes(),
             keys=keys,
             components={name: raw(arrived[f"component {name}"]) for name in self._components},

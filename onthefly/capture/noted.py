@@ -39,7 +39,9 @@ _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 class OpenLosses:
     """Losses that were computed and not back-propagated yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, otherwise: Callable[..., None]) -> None:
+        """``otherwise`` is told of what has no graph, with the arguments of :meth:`note`."""
+        self._otherwise = otherwise
         self._open: deque[weakref.ref[Noted]] = deque()
 
     def note(self, function: Callable[..., Any], result: Tensor, args: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -49,6 +51,7 @@ class OpenLosses:
         with _c.DisableTorchFunction():  # a mode or a tensor subclass sees attributes, too
             node: Any = result.grad_fn
             if node is None:
+                self._otherwise(function, result, args, named)
                 return
             called = FUNCTIONS[function.__name__](function, *args, **named)
             if called is None:

@@ -10,10 +10,10 @@ from torch import Tensor
 from onthefly.capture.batches import COMPUTED, CROOKED, NO_LOADER, RecentBatches, Tie, Tied, name_samples
 from onthefly.capture.expression import PENALTY, Expression, Sum, Term
 from onthefly.capture.graph import Unreadable, of_a_parameter, only_input
-from onthefly.capture.layout import Layout, aligned, leading
+from onthefly.capture.layout import Layout
 from onthefly.capture.noted import Noted, OpenLosses
 from onthefly.capture.paths import Paths, depends_on_parameters_alone
-from onthefly.capture.shares import Joined, Share, added, alike, joined, name_of, scaled, share_of, value_of
+from onthefly.capture.shares import Joined, Share, added, alike, joined, name_of, placed, scaled, share_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,29 +126,18 @@ class PerSample:
             lies = self._recent.find(operand) if operand.grad_fn is None else None
             if lies is None and operand.grad_fn is not None:
                 lies = self._paths.prove(operand.grad_fn, operand.output_nr, self.hooked)
-            placed = _placed(lies, operand.shape, shape)
-            if placed is not None and placed.doubt != CROOKED:
-                return placed
-            doubtful = doubtful or placed
+            lies = placed(lies, operand.shape, shape)
+            if lies is not None and lies.doubt != CROOKED:
+                return lies
+            doubtful = doubtful or lies
         if not isinstance(reader, Noted):
             source, place = term.node.next_functions[0]
             if source is not None:
                 lies = self._paths.prove(source, place, self.hooked)
-                placed = _placed(lies, source._input_metadata[place].shape, shape)
-                if placed is not None:
-                    return placed
+                lies = placed(lies, source._input_metadata[place].shape, shape)
+                if lies is not None:
+                    return lies
         return doubtful
-
-
-def _placed(lies: Tied | None, before: Sequence[int], after: Sequence[int]) -> Tied | None:
-    """How elements lie that were computed row by row from such a tensor."""
-    if lies is None:
-        return None
-    if len(before) > len(after):
-        layout = leading(lies.layout, before, after, 1)
-    else:
-        layout = aligned(lies.layout, before, after)
-    return lies._replace(layout=layout) if layout is not None else None
 
 
 def _is_penalty(term: Term) -> bool:

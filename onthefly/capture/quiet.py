@@ -24,6 +24,12 @@ profiling: Callable[[], bool] = _c._autograd._profiler_enabled
 """Whether a profiler of torch's is on, in which operators of ours would be counted."""
 
 
+REDISPATCHES = "has_torch_function" in torch.autograd.backward.__code__.co_names
+"""``backward`` hands itself to modes and tensor subclasses of the script, and comes by again from there."""
+
+CAPTURED = "it is captured into a CUDA graph, which our operators would become part of"
+
+
 @contextmanager
 def undisturbed() -> Generator[None, None, None]:
     """Gradients off, autocast off, and no torch-function mode or tensor subclass of the script's sees our operators."""

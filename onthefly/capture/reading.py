@@ -66,6 +66,10 @@ class Reader:
         """What accuracy is made of: log-probabilities [rows, classes], targets [rows], and which of them count."""
         raise NotImplementedError
 
+    def scores(self, node: Any) -> Tensor:
+        """The log-probabilities alone."""
+        raise NotImplementedError
+
 
 class OperatorReader(Reader):
     """One kind of node whose operator takes ``reduction``: a row of :data:`READERS`."""
@@ -120,6 +124,10 @@ class NllReader(OperatorReader):
         """As :meth:`Reader.hits`."""
         _, ignored, source, target, _, _ = self._saved(node)
         return source, target, target.ne(ignored if ignored < 1 << 63 else ignored - (1 << 64))
+
+    def scores(self, node: Any) -> Tensor:
+        """As :meth:`Reader.scores`."""
+        return node._saved_self
 
 
 def reduced(values: Tensor, reduction: int) -> Tensor:

@@ -6,11 +6,8 @@ call read at its own time, and sends blocks of them when they are full or old, o
 
 from __future__ import annotations
 
-import contextlib
 import math
-import struct
 import weakref
-from collections import deque
 from threading import get_ident
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -20,14 +17,19 @@ from torch import Tensor
 from torch.overrides import has_torch_function
 
 from onthefly.capture.accuracy import Accuracies
-from onthefly.capture.batches import MADE, NOT_INTEGERS, RecentBatches, in_order
+from onthefly.capture.batches import MADE, RecentBatches, in_order
+from onthefly.capture.blocks import Blocks
+from onthefly.capture.evaluations import Evaluations, Place
 from onthefly.capture.graph import Unreadable, mark_scaled
-from onthefly.capture.group import Call, Group, groups
+from onthefly.capture.group import Call
 from onthefly.capture.loaders import LoaderRecord
 from onthefly.capture.logged import LoggedValues
 from onthefly.capture.noted import OpenLosses
+from onthefly.capture.packing import Packer
 from onthefly.capture.persample import PerSample, Samples, reason_of, unscaled, whole
 from onthefly.capture.quiet import (
+    CAPTURED,
+    REDISPATCHES,
     Overridden,
     autocasting,
     capturing,
@@ -59,13 +61,8 @@ MAX_CALLS, MAX_ROWS = 128, 65536
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 graph_task, grad_enabled, set_grad_enabled = _c._current_graph_task_id, torch.is_grad_enabled, _c._set_grad_enabled
 
-CAPTURED = "it is captured into a CUDA graph, which our operators would become part of"
-
 NO_BATCH = (None, -1, None, ())
 """Stands for the newest batch before there is one."""
-
-REDISPATCHES = "has_torch_function" in torch.autograd.backward.__code__.co_names
-"""``backward`` hands itself to modes and tensor subclasses of the script, and comes by again from there."""
 
 
 class Recorder:
@@ -89,24 +86,20 @@ class Recorder:
         """The script's modes are off already."""
         self._loaders: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
         self._recent = RecentBatches()
-        noted = OpenLosses()
+        self._evaluations = Evaluations(self._recent, emit, notice, meter, self._where, self.work_off)
+        self.evaluated = self._evaluations.note
+        """Told of losses that were computed with gradients off."""
+        noted = OpenLosses(self.evaluated)
         self._per_sample = PerSample(self._recent, noted)
         self.computed = noted.note
-        """Told of losses whose graph will not keep their operands."""
+        """Told of losses whose graph, if they have one, will not keep their operands."""
         self.scaled = mark_scaled
         """Told of what gradient scalers made of losses."""
         self._accuracies = Accuracies(emit)
         self._logged = LoggedValues(emit, notice)
         self._accuracy_due = 0
-        """Nanoseconds of the monotonic clock."""
-        self._calls: list[tuple[Any, ...]] = []
-        """Each with the fields of :class:`Call`."""
-        self._rows = 0
-        """Of these calls."""
-        self._groups: deque[Group] = deque()
-        """On their way to the host."""
-        self._pack_rows, self._pack = 0, struct.Struct("").pack
-        """How indices of as many rows as last time become bytes."""
+        self._blocks = Blocks(emit)
+        self._packer = Packer(notice)
         self._sent = perf_counter_ns()
         self._steps: list[tuple[Any, ...]] = []
         """Each with the fields of :class:`StepRow`."""
@@ -193,7 +186,7 @@ class Recorder:
             meter.waiting_ns = meter.ours_ns = self._samples = 0
             self._step_ended = start
             self.step += 1
-        if start - self._sent >= SEND_NS or len(self._calls) >= MAX_CALLS:
+        if start - self._sent >= SEND_NS or len(self._blocks.calls) >= MAX_CALLS:
             self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 
@@ -210,6 +203,11 @@ class Recorder:
             self._notice("logged values are not recorded: a profiler or dispatch mode was on", "")
         else:
             self.log(values, step)
+
+    def _where(self) -> Place | None:
+        """Where training stands, on the thread that trains; within a backward call nowhere."""
+        ours = graph_task() == -1 and self._thread in (0, get_ident())
+        return Place(self.step, self.epoch, self.backwards) if ours else None
 
     def copied(self, name: str, source: Tensor, result: Tensor, args: tuple[Any, ...]) -> None:
         """``result`` was made of ``source`` by that function or method, without mixing its samples."""
@@ -231,15 +229,8 @@ class Recorder:
 
     def work_off(self, *, wait: bool = False) -> None:
         """Send what there is; with ``wait`` also what is still under way from an accelerator."""
-        calls, self._calls, self._rows = self._calls, [], 0
-        if calls and (intercepted() or profiling()):  # operators of ours would show up there: what needs them waits
-            self._calls = [call for call in calls if call[7] or type(call[5]) is Tensor]
-            calls = [call for call in calls if not call[7] and type(call[5]) is float]
-        if calls:
-            with undisturbed():
-                self._groups.extend(groups(calls))
-        while self._groups and (wait or self._groups[0].ready()):
-            self._emit(self._groups.popleft().records(self.run))
+        self._blocks.send(self.run, wait=wait)
+        self._evaluations.send(self.run, wait=wait)
         if self._steps:
             steps, self._steps = self._steps, []
             self._emit(metrics(self.run, steps))
@@ -289,7 +280,7 @@ class Recorder:
     def _observed(self, start: int) -> None:
         """A backward call is recorded: count it, and send what waits where no optimizer steps (hand-written SGD)."""
         self.backwards += 1
-        if len(self._calls) > MAX_CALLS or start - self._sent >= 2 * SEND_NS or self._rows > MAX_ROWS:
+        if len(self._blocks.calls) > MAX_CALLS or start - self._sent >= 2 * SEND_NS or self._blocks.rows > MAX_ROWS:
             self.work_off()
         self._meter.ours_ns += perf_counter_ns() - start
 
@@ -328,29 +319,49 @@ class Recorder:
         ):  # fmt: skip
             return False
         recent.tied, self.epoch = newest, epoch
-        packed, host = self._packed_from_the_start(loader, samples, rows), root.is_cpu
-        self._calls.append((self.backwards, self.step, epoch, start, loader, root.item() if host else root.detach(), "",
-                            rows, elements, value.item() if host else value, divisor, 1 if counts is None else counts,
-                            packed))  # fmt: skip
+        if self._evaluations.pending:
+            self._evaluations.trained(samples)
+        packed, host = self._packer.pack(loader, samples, rows), root.is_cpu
+        self._blocks.calls.append(
+            (
+                self.backwards,
+                self.step,
+                epoch,
+                start,
+                loader,
+                root.item() if host else root.detach(),
+                "",
+                rows,
+                elements,
+                value.item() if host else value,
+                divisor,
+                1 if counts is None else counts,
+                packed,
+                self._blocks.margins.note(reader.scores(node), target) if reader.classifies else -1,
+            )
+        )
         self._samples += rows
-        self._rows += rows
+        self._blocks.rows += rows
         if start >= self._accuracy_due and reader.classifies:
             self._accuracy_due = self._accuracies.measure(reader.hits(node), self.step, self.epoch, start)
         return True
 
     def _add_samples(self, start: int, roots: tuple[Tensor, ...], read: Samples) -> None:
         """Record a loss that was taken apart."""
-        (loader, epoch, indices, doubt, identity), found, shared = read.tie, read.found, read.shared
+        (loader, epoch, indices, doubt, identity, drawn), found, shared = read.tie, read.found, read.shared
         values, valid, total, magnitude, components = read.joined
         rows, root, host = values.shape[0], roots[0], roots[0].is_cpu
         if len(found.terms) == 1 and found.terms[0].node is root.grad_fn and not self._per_sample.hooked:
             reader = READERS.get(found.terms[0].node.name())
             if reader is not None:  # the next one is found faster
                 self._direct[type(root.grad_fn)] = reader
+        if loader is not None:
+            loader.used(epoch)
+        self._evaluations.trained(drawn)
         self.epoch = epoch if epoch >= 0 else self.epoch
         packed = None
         if indices is not None and identity != "key":
-            packed = self._packed_from_the_start(loader, indices, rows)
+            packed = self._packer.pack(loader, indices, rows)
         if doubt:
             self._notice(f"samples have no index: {doubt}", "")
         loss = whole(roots)
@@ -358,12 +369,13 @@ class Recorder:
             loss = unscaled(loss, found.value, read.factor)
         numbers = (loss, found.value, shared) if shared is not None else (loss, found.value)
         loss, value, part = (*[number.item() if host else number for number in numbers], 0.0)[:3]
-        self._calls.append(Call(
+        self._blocks.calls.append(Call(
             self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, value, 1, valid, packed,
-            total, magnitude, part, components or None, identity, indices if identity == "key" else None,
+            self._blocks.slot_of(found.terms, rows), total, magnitude, part, components or None, identity,
+            indices if identity == "key" else None,
         ))  # fmt: skip
         self._samples += rows
-        self._rows += rows
+        self._blocks.rows += rows
         for term in found.terms:
             if start >= self._accuracy_due and term.reader.classifies:
                 self._accuracy_due = self._accuracies.measure(term.reader.hits(term.node), self.step, self.epoch, start)
@@ -378,21 +390,4 @@ class Recorder:
         if roots and not any(root.numel() != 1 or capturing(root) for root in roots):
             number = whole(roots)
             loss = number.item() if number.is_cpu else number
-        self._calls.append(Call(self.backwards, self.step, self.epoch, start, newest[0], loss, why))
-
-    def _packed_from_the_start(self, loader: LoaderRecord | None, samples: list[Any], rows: int) -> bytes | None:
-        """Indices as 8 bytes each, those below 0 counted from the beginning; None if they are no whole numbers."""
-        try:
-            return self._pack(*samples) if rows == self._pack_rows else self._packed(samples, rows)
-        except struct.error:  # -1 would mean that there is none
-            positive = loader.numbering.from_the_start(samples) if loader is not None else None
-            if positive is not None:
-                with contextlib.suppress(struct.error):
-                    return self._packed(positive, rows)
-        self._notice(f"samples have no index: {NOT_INTEGERS}", "")
-        return None
-
-    def _packed(self, samples: list[Any], rows: int) -> bytes:
-        """Indices as 8 bytes each, and the next ones of as many rows faster; ``struct.error`` if they are not >= 0."""
-        self._pack_rows, self._pack = rows, struct.Struct(f"={rows}Q").pack
-        return self._pack(*samples)
+        self._blocks.calls.append(Call(self.backwards, self.step, self.epoch, start, newest[0], loss, why))

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 import torch
 from torch import Tensor
 
+from onthefly.capture.layout import aligned, leading
 from onthefly.capture.reading import MEAN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onthefly.capture.batches import Tied
     from onthefly.capture.expression import Scaling, Term
     from onthefly.capture.layout import Layout
 
@@ -47,6 +51,17 @@ class Joined(NamedTuple):
     magnitude: Tensor
     components: dict[str, Tensor]
     """What each term gave each sample [rows]; empty where there is one."""
+
+
+def placed(lies: Tied | None, before: Sequence[int], after: Sequence[int]) -> Tied | None:
+    """How elements lie that were computed row by row from such a tensor."""
+    if lies is None:
+        return None
+    if len(before) > len(after):
+        layout = leading(lies.layout, before, after, 1)
+    else:
+        layout = aligned(lies.layout, before, after)
+    return lies._replace(layout=layout) if layout is not None else None
 
 
 def share_of(term: Term, layout: Layout) -> Share:

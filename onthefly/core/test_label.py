@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _numbers = itertools.count(1)
+_running: list[str] = []
+
+
+def running() -> bool:
+    """Whether a test runs now."""
+    return bool(_running)
 
 
 @contextlib.contextmanager
@@ -22,7 +28,9 @@ def next_test() -> Generator[str, None, None]:
     """The environment says which test runs, until the block ends; then it is as it was."""
     label = f"test_{next(_numbers)}"
     put_back = put("ONTHEFLY_TEST_LABEL", label)
+    _running.append(label)
     try:
         yield label
     finally:
+        _running.remove(label)
         put_back()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 REPEATED = ("run", "rank", "step", "epoch", "backward", "phase", "loader", "certificate", "time")
 """Columns of a backward call that each of its samples carries."""
 
+TRAIN = PHASES.index("train")
+
 YEAR_10000 = 253_402_300_800
 """Seconds since the epoch: Python, JSON and Parquet readers go no further."""
 

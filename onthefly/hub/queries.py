@@ -27,7 +27,7 @@ _PART = "floor((loss - $low) * $scale)::INTEGER"
 _ROWS = {
     True: (
         "SELECT rowid AS place, step, epoch, time, loss AS value FROM backwards "
-        "WHERE run = $run AND rowid >= $after AND rowid < $before"
+        "WHERE run = $run AND phase = 'train' AND rowid >= $after AND rowid < $before"
     ),
     False: (
         "SELECT rowid AS place, step, epoch, time, value FROM metrics_stored "
@@ -179,7 +179,8 @@ def _is_finite(value: Optional[float]) -> bool:
 def runs(cursor: duckdb.DuckDBPyConnection) -> Runs:
     """The runs of a session, in the order of their beginning."""
     found = cursor.execute(
-        "SELECT run, epoch_us(min(time)) / 1e6, count(*), min(step), max(step) FROM backwards GROUP BY run ORDER BY 2"
+        "SELECT run, epoch_us(min(time)) / 1e6, count(*) FILTER (phase = 'train'), min(step), max(step) FROM backwards "
+        "GROUP BY run ORDER BY 2"
     ).fetchall()
     samples = dict(cursor.execute("SELECT run, count(*) FROM samples GROUP BY run").fetchall())
     return Runs(runs=[

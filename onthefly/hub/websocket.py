@@ -18,7 +18,7 @@ from onthefly.errors import OnTheFlyError, UsageError
 from onthefly.hub import commands, queries
 from onthefly.hub.auth import SUBPROTOCOL
 from onthefly.hub.client import Client
-from onthefly.hub.columns import binary_message
+from onthefly.hub.columns import TRAIN, binary_message
 from onthefly.protocol import (
     MAX_CLIENT_MESSAGE,
     Answer,
@@ -317,8 +317,7 @@ def _delta(run: str, metric: str, written: Written) -> Optional[dict[str, Array]
     if run not in written.runs or (metric != "loss" and metric not in written.metric_names):
         return None
     mine = table["run"] == written.runs.index(run)
-    if metric != "loss":
-        mine &= table["name"] == written.metric_names.index(metric)
+    mine &= table["phase"] == TRAIN if metric == "loss" else table["name"] == written.metric_names.index(metric)
     if not mine.any():
         return None
     value = table["loss" if metric == "loss" else "value"]

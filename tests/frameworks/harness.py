@@ -185,7 +185,7 @@ def judge(case: Case) -> None:
     with watched() as kept, seeded():
         state = digest(case.play(witness))
     assert state == plain, "watching changes what is trained"
-    compare(kept.rows(), witness.forwards())
+    compare([*kept.rows(), *kept.validation()], witness.forwards())
     found = outcomes(kept)
     assert case.outcome == found if case.outcome in ("index", "exact") else case.outcome in found, found
     seen("framework", case.name, kept)

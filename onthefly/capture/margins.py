@@ -1,0 +1,114 @@
+"""How sure the network was of each sample's class: the probability that it gave it, and the margin to the next best.
+
+What training dynamics are made of (Swayamdipta et al. 2020; Pleiss et al. 2020). Both need the scores of all classes,
+which are gone when a block is sent. So each call's are copied into a buffer, two small copies a step (a third of what
+three operators on the spot cost), and all of a block are worked off at once. Larger ones are worked off at their own
+time: their steps are long.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SLOTS = 256
+"""Calls in a buffer: more than a block holds."""
+
+MAX_BUFFERED = 8192
+"""Scores of one call that are copied, at most: a buffer of 8 MiB."""
+
+MAX_SCORES = 1 << 24
+"""Above, nothing is measured: a vocabulary is no set of classes."""
+
+
+class Scores(NamedTuple):
+    """Of the slots of a block."""
+
+    confidence: list[Tensor]
+    """By slot [rows]: the probability of the target's class; NaN where it is none."""
+    margin: list[Tensor]
+    """By slot [rows]: the target's logit minus the highest of the others."""
+
+    def of(self, slots: Sequence[int], valid: Sequence[Tensor | int]) -> dict[str, Tensor]:
+        """The columns of some calls; NaN where a row counts for nothing (``ignore_index``)."""
+        columns = {
+            "confidence": torch.stack([self.confidence[slot] for slot in slots]),
+            "margin": torch.stack([self.margin[slot] for slot in slots]),
+        }
+        for place, counted in enumerate(valid):
+            if isinstance(counted, Tensor):
+                for column in columns.values():
+                    column[place].masked_fill_(counted == 0, torch.nan)
+        return columns
+
+
+class Margins:
+    """Scores of the calls of the block that is being filled. Gradients are off."""
+
+    def __init__(self) -> None:
+        self._scores: Tensor | None = None
+        """[slots, rows, classes]: log-probabilities of the calls that were copied."""
+        self._targets: Tensor | None = None
+        """[slots, rows]"""
+        self._shape: object = None
+        """Of one call's scores, their dtype and device."""
+        self._used = 0
+        self._parts: list[tuple[Tensor, Tensor]] = []
+        """Confidence and margin of what is worked off already [calls, rows], in the order of slots."""
+        self._before = 0
+        """Slots of those."""
+
+    def note(self, scores: Tensor, targets: Tensor) -> int:
+        """Log-probabilities [rows, classes] and target classes [rows] of one call; its slot, or -1."""
+        if scores.dim() != 2 or targets.dim() != 1 or scores.numel() > MAX_SCORES or scores.shape[1] < 2:
+            return -1
+        key = scores.shape, scores.dtype, scores.device
+        if key != self._shape or self._used == SLOTS or scores.numel() > MAX_BUFFERED:
+            self._work_off()
+            if scores.numel() > MAX_BUFFERED:
+                self._add(*_measured(scores[None], targets[None]))
+                return self._before - 1
+            if key != self._shape:
+                self._shape = key
+                self._scores = scores.new_empty((SLOTS, *scores.shape))
+                self._targets = targets.new_empty((SLOTS, *targets.shape))
+        if self._scores is None or self._targets is None:
+            return -1
+        slot = self._used
+        self._scores[slot].copy_(scores)
+        self._targets[slot].copy_(targets)
+        self._used = slot + 1
+        return self._before + slot
+
+    def take(self) -> Scores:
+        """All slots since the last call; they are free again."""
+        self._work_off()
+        parts, self._parts, self._before = self._parts, [], 0
+        return Scores([row for part, _ in parts for row in part], [row for _, part in parts for row in part])
+
+    def _work_off(self) -> None:
+        if self._used and self._scores is not None and self._targets is not None:
+            self._add(*_measured(self._scores[: self._used], self._targets[: self._used]))
+            self._used = 0
+
+    def _add(self, confidence: Tensor, margin: Tensor) -> None:
+        self._parts.append((confidence, margin))
+        self._before += len(confidence)
+
+
+def _measured(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Confidence and margin [calls, rows], of [calls, rows, classes] and [calls, rows]."""
+    known = (targets >= 0) & (targets < scores.shape[-1])
+    places = targets.clamp(0, scores.shape[-1] - 1)[..., None]
+    own = scores.gather(-1, places)
+    others = scores.scatter(-1, places, -torch.inf).amax(-1)
+    own = own[..., 0]
+    return (
+        own.exp().float().masked_fill(~known, torch.nan),
+        (own - others).float().masked_fill(~known, torch.nan),
+    )

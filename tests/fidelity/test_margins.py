@@ -1,0 +1,85 @@
+"""Confidence and margin of each sample, against the definitions: probability of the class, its logit less the next."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.watching import watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WEIGHT = torch.tensor([0.3, 2.0, 1.0, 0.7])
+
+LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "cross entropy": F.cross_entropy,
+    "nll": lambda output, y: F.nll_loss(output.log_softmax(1), y),
+    "weighted": lambda output, y: F.cross_entropy(output, y, weight=WEIGHT),
+    "smoothed": lambda output, y: F.cross_entropy(output, y, label_smoothing=0.2),
+    "sum, scaled": lambda output, y: F.cross_entropy(output, y, reduction="sum") / 7,
+    "two terms": lambda output, y: F.cross_entropy(output, y) + 0.1 * F.mse_loss(output, F.one_hot(y, 4).float()),
+    "ignored": lambda output, y: F.cross_entropy(output, y, ignore_index=2),
+}
+
+
+def definition(output: torch.Tensor, y: torch.Tensor, ignored: int) -> list[tuple[float, float]]:
+    found: list[tuple[float, float]] = []
+    for logits, target in zip(output.tolist(), y.tolist()):
+        if target == ignored:
+            found.append((math.nan, math.nan))
+            continue
+        others = [logit for place, logit in enumerate(logits) if place != target]
+        whole = sum(math.exp(logit) for logit in logits)
+        found.append((math.exp(logits[target]) / whole, logits[target] - max(others)))
+    return found
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_sample(name: str) -> None:
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(300 * 8 + 3, 6), torch.randint(0, 4, (300 * 8 + 3,)))
+    model, truth = nn.Linear(6, 4), list[tuple[float, float]]()
+    with watched() as kept:
+        for x, y in DataLoader(data, 8, shuffle=True):
+            output = model(x)
+            truth += definition(output.detach(), y, 2 if name == "ignored" else -1)
+            LOSSES[name](output, y).backward()
+    rows = kept.rows()
+    found = [pair for row in rows for pair in zip(row.confidence, row.margin)]
+    assert len(found) == len(truth)
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(truth), rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("classes", [2, 2000])
+def test_few_and_many_classes(classes: int) -> None:
+    """More scores than a buffer takes are worked off at once."""
+    torch.manual_seed(0)
+    model, truth = nn.Linear(6, classes), list[tuple[float, float]]()
+    data = TensorDataset(torch.randn(40, 6), torch.randint(0, classes, (40,)))
+    with watched() as kept:
+        for x, y in DataLoader(data, 16):
+            output = model(x)
+            truth += definition(output.detach(), y, -1)
+            F.cross_entropy(output, y).backward()
+    found = [pair for row in kept.rows() for pair in zip(row.confidence, row.margin)]
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(truth), rtol=1e-4, atol=1e-5)
+
+
+def silent(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return F.mse_loss(output, F.one_hot(y, 4).float())
+
+
+@pytest.mark.parametrize("loss", [silent, lambda output, y: F.cross_entropy(output[:, :, None], y[:, None])])
+def test_where_there_are_no_classes_of_samples_there_is_none(loss: Any) -> None:
+    with watched() as kept:
+        for x, y in DataLoader(TensorDataset(torch.randn(16, 6), torch.randint(0, 4, (16,))), 8):
+            loss(nn.Linear(6, 4)(x), y).backward()
+    assert all(not row.confidence and not row.margin for row in kept.rows())
+    assert all(len(row.losses) == 8 for row in kept.rows())
