@@ -77,6 +77,24 @@ class Dynamics:
         """Where each of them is in the state: in the order of arrival, so that nothing moves when one is new."""
         self._state: dict[str, Array] = {name: np.empty(0, dtype) for name, (dtype, _) in _STATE.items()}
 
+    def columns(self) -> dict[str, Array]:
+        """All that is known, to be handed to :meth:`of`."""
+        return {"sample": self.samples, **{name: column[self._places] for name, column in self._state.items()}}
+
+    @classmethod
+    def of(cls, columns: dict[str, Array]) -> Dynamics:
+        """From what :meth:`columns` gave; ValueError if it is something else."""
+        made = cls()
+        made.samples = columns["sample"]
+        made._state = {name: columns[name] for name in _STATE}
+        made._places = np.arange(len(made.samples))
+        wanted = {"sample": "i8", **{name: dtype for name, (dtype, _) in _STATE.items()}}
+        if columns.keys() != wanted.keys() or any(
+            column.dtype != wanted[name] or column.shape != made.samples.shape for name, column in columns.items()
+        ):
+            raise ValueError("these are not the columns of dynamics")
+        return made
+
     def add(self, rows: Presentations) -> Array:
         """Take these presentations in.
 
