@@ -21,6 +21,7 @@ from onthefly.protocol import (
     FINAL_STATES,
     LIVE_STATES,
     MAX_COMPONENTS,
+    PHASES,
     RUN_PATTERN,
     Answer,
     Command,
@@ -184,9 +185,10 @@ class LiveSession:
         info.metrics += [name for name in written.metric_names if name not in info.metrics]
         self._advance(written.backwards, 0)
         self._advance(_finished(written), 1)
-        if written.backwards:
-            info.epoch = int(written.backwards["epoch"][-1])
-            losses = written.backwards["loss"]
+        trained = written.backwards["phase"] == PHASES.index("train") if written.backwards else None
+        if trained is not None and trained.any():
+            info.epoch = int(written.backwards["epoch"][trained][-1])
+            losses = written.backwards["loss"][trained]
             finite = losses[abs(losses) < float("inf")]
             info.loss = float(finite[-1]) if len(finite) else info.loss
         self._measure(written)

@@ -49,7 +49,7 @@ VIEWS = {
     # The loss of each backward call is in `backwards`; storing it twice would be two truths.
     "metrics": (
         "SELECT session, run, rank, step, epoch, time, name, value FROM metrics_stored UNION ALL "
-        "SELECT session, run, rank, step, epoch, time, 'loss', loss FROM backwards"
+        "SELECT session, run, rank, step, epoch, time, 'loss', loss FROM backwards WHERE phase = 'train'"
     ),
 }
 

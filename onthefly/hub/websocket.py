@@ -21,6 +21,7 @@ from onthefly.hub.client import Client
 from onthefly.hub.columns import binary_message
 from onthefly.protocol import (
     MAX_CLIENT_MESSAGE,
+    PHASES,
     Answer,
     ClientMessage,
     ColumnsHeader,
@@ -317,7 +318,9 @@ def _delta(run: str, metric: str, written: Written) -> Optional[dict[str, Array]
     if run not in written.runs or (metric != "loss" and metric not in written.metric_names):
         return None
     mine = table["run"] == written.runs.index(run)
-    if metric != "loss":
+    if metric == "loss":
+        mine &= table["phase"] == PHASES.index("train")
+    else:
         mine &= table["name"] == written.metric_names.index(metric)
     if not mine.any():
         return None
