@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from onthefly.hub.columns import Array
 
 _STATE: dict[str, tuple[str, Any]] = {
@@ -76,6 +78,24 @@ class Dynamics:
         self._places: Array = np.empty(0, np.int64)
         """Where each of them is in the state: in the order of arrival, so that nothing moves when one is new."""
         self._state: dict[str, Array] = {name: np.empty(0, dtype) for name, (dtype, _) in _STATE.items()}
+
+    def columns(self) -> dict[str, Array]:
+        """All that is known, to be handed to :meth:`of`."""
+        return {"sample": self.samples, **{name: column[self._places] for name, column in self._state.items()}}
+
+    @classmethod
+    def of(cls, columns: dict[str, Array]) -> Dynamics:
+        """From what :meth:`columns` gave; ValueError if it is something else."""
+        made = cls()
+        made.samples = columns["sample"]
+        made._state = {name: columns[name] for name in _STATE}
+        made._places = np.arange(len(made.samples))
+        wanted = {"sample": "i8", **{name: dtype for name, (dtype, _) in _STATE.items()}}
+        if columns.keys() != wanted.keys() or any(
+            column.dtype != wanted[name] or column.shape != made.samples.shape for name, column in columns.items()
+        ):
+            raise ValueError("these are not the columns of dynamics")
+        return made
 
     def add(self, rows: Presentations) -> Array:
         """Take these presentations in.
@@ -151,19 +171,21 @@ class Dynamics:
         Columns ``sample count epochs loss_mean loss_variance loss_last loss_min loss_max forgetting learned confidence
         variability margin``. Variances and deviations are those of the population: divided by the number.
         """
-        state = {name: column[self._places] for name, column in self._state.items()}
-        loss, confidence, margin = (_measures(state, name) for name in ("loss", "confidence", "margin"))
-        judged = state["correct"] >= 0
-        columns = {
-            "sample": self.samples, "count": state["count"], "epochs": state["epochs"],
-            "loss_mean": loss[0], "loss_variance": loss[1], "loss_last": state["loss_last"],
-            "loss_min": np.where(state["loss_number"] > 0, state["loss_min"], np.nan),
-            "loss_max": np.where(state["loss_number"] > 0, state["loss_max"], np.nan),
-            "forgetting": np.where(judged, state["forgetting"], -1), "learned": state["learned"],
-            "confidence": confidence[0], "variability": np.sqrt(confidence[1]), "margin": margin[0],
-        }  # fmt: skip
-        chosen = _worst(columns, order, limit)
-        return {name: column[chosen] for name, column in columns.items()}
+        chosen = _worst(_Part(self._state, self._places), order, limit)
+        part = _Part(self._state, self._places[chosen])
+        return {"sample": self.samples[chosen], **{name: measure(part) for name, measure in _MEASURES.items()}}
+
+
+class _Part(dict[str, Any]):
+    """The state of samples at these places; a column is gathered when it is needed: most are not, to find the worst."""
+
+    def __init__(self, state: dict[str, Array], places: Array) -> None:
+        super().__init__()
+        self._whole, self._places = state, places
+
+    def __missing__(self, name: str) -> Array:
+        self[name] = self._whole[name][self._places]
+        return self[name]
 
 
 def _by_sample(rows: Presentations) -> Presentations:
@@ -236,22 +258,42 @@ def _judge(known: dict[str, Array], rows: Presentations, starts: Array) -> None:
     known["learned"] = np.where(known["learned"] < 0, learned, known["learned"])
 
 
-def _measures(state: dict[str, Array], name: str) -> tuple[Array, Array]:
-    """Mean and variance; NaN where there is no value."""
-    number = np.where(state[name + "_number"] > 0, state[name + "_number"], np.nan)
-    return state[name + "_mean"] + 0 * number, state[name + "_squares"] / number
+def _mean(state: _Part, name: str) -> Array:
+    return np.where(state[name + "_number"] > 0, state[name + "_mean"], np.nan)
 
 
-def _worst(columns: dict[str, Array], order: str, limit: int | None) -> Array:
-    """The places of the rows in that order."""
-    value = ORDERS[order] * columns[order].astype(np.float64)
+def _variance(state: _Part, name: str) -> Array:
+    return state[name + "_squares"] / np.where(state[name + "_number"] > 0, state[name + "_number"], np.nan)
+
+
+def _finite(state: _Part, name: str) -> Array:
+    return np.where(state["loss_number"] > 0, state[name], np.nan)
+
+
+_MEASURES: dict[str, Callable[[_Part], Array]] = {
+    "count": lambda state: state["count"], "epochs": lambda state: state["epochs"],
+    "loss_mean": lambda state: _mean(state, "loss"), "loss_variance": lambda state: _variance(state, "loss"),
+    "loss_last": lambda state: state["loss_last"], "loss_min": lambda state: _finite(state, "loss_min"),
+    "loss_max": lambda state: _finite(state, "loss_max"),
+    "forgetting": lambda state: np.where(state["correct"] >= 0, state["forgetting"], -1),
+    "learned": lambda state: state["learned"], "confidence": lambda state: _mean(state, "confidence"),
+    "variability": lambda state: np.sqrt(_variance(state, "confidence")),
+    "margin": lambda state: _mean(state, "margin"),
+}  # fmt: skip
+"""NaN (of integers: -1) where something is not known."""
+
+
+def _worst(state: _Part, order: str, limit: int | None) -> Array:
+    """The numbers of the rows in that order."""
+    measure = _MEASURES[order](state)
+    value = ORDERS[order] * measure.astype(np.float64)
     if order == "forgetting":
-        value = np.where(columns["forgetting"] < 0, np.inf, np.where(columns["learned"] < 0, -np.inf, value))
+        value = np.where(measure < 0, np.inf, np.where(state["learned"] < 0, -np.inf, value))
     elif order == "loss_last":
         value = np.where(np.isfinite(value), value, -np.inf)
     value = np.where(np.isnan(value), np.inf, value)
     chosen = np.arange(len(value))
     if limit is not None and limit < len(value):
         chosen = np.flatnonzero(value <= np.partition(value, limit)[limit])  # a little more, where some are equal
-    loss = columns["loss_mean"][chosen]
+    loss = _mean(state, "loss")[chosen]
     return chosen[np.lexsort((-loss, value[chosen]))][:limit]

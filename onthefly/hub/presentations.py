@@ -3,6 +3,7 @@
 The table is the truth, and what is kept here a fold over it: up to some row, everything is taken in. So a resent frame
 counts once, a hub that starts anew comes to the same numbers, and writing costs nothing. The newest run of a session
 that trains is followed while its records arrive, a stretch of rows at a time; everything else when it is asked for.
+Every few million rows the state goes to a file, so that after a restart only what came since is to be added up.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onthefly.errors import StoreUnavailable
+from onthefly.hub import folded
 from onthefly.hub.dynamics import Dynamics, Presentations
 from onthefly.hub.tables import Selection, render
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import duckdb
 
     from onthefly.hub.columns import Array
@@ -37,6 +41,12 @@ CHUNK = 1 << 20
 KEPT = 8
 """Runs that are kept at a time, each with about 110 bytes for every sample; the one longest not asked for goes."""
 
+WORTH_A_FILE = 1 << 21
+"""Rows after which the state is written down: they are added up again in half a second.
+
+But never fewer than two for each sample: the file of many samples takes longer, and wears a disk more.
+"""
+
 _READ = """
 SELECT {name} AS name, epoch, backward, rank, loss, coalesce(confidence, 'nan') AS confidence,
     coalesce(margin, 'nan') AS margin
@@ -44,6 +54,8 @@ FROM samples WHERE run = $run AND phase = $phase AND identity = $identity AND {n
 
 _NAMES = {"index": ("sample", ">= 0"), "key": ("key", "IS NOT NULL")}
 """Rows with these identities tell which sample they are of: by which column, and what must hold of it."""
+
+_MARK = "SELECT run, rank, backward, position, sample, key, loss, epoch_us(time) FROM samples WHERE rowid = ?"
 
 _TABLE = """
 CREATE OR REPLACE TEMP TABLE dynamics AS SELECT '{run}' AS run, '{phase}' AS phase,
@@ -56,11 +68,15 @@ CREATE OR REPLACE TEMP TABLE dynamics AS SELECT '{run}' AS run, '{phase}' AS pha
 class Follower:
     """The dynamics of one run and phase. May be used from several threads."""
 
-    def __init__(self, run: str, phase: str) -> None:
+    def __init__(self, run: str, phase: str, folder: Path | None = None) -> None:
+        """``folder``: of the session, where the state is kept over a restart."""
         self.run = run
         self.phase = phase
+        self._folder = folder
         self.rows = 0
         """Of the table of samples, from its first: those that are taken in, or belong to other runs and phases."""
+        self._written = 0
+        """Of these, the ones that are in the file."""
         self._dynamics = Dynamics()
         self._keys: list[str] = []
         """A sample that is known by its key has the number -1 - its place here."""
@@ -85,10 +101,14 @@ class Follower:
     def _follow(self, cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.begin()  # one state of the table, however often it is read
         try:
+            if not self.rows:
+                self._resume(cursor)
             self._take_in(cursor)
+            self._write_down(cursor)
         except BaseException:
             # Half taken in, it would stay wrong.
-            self.rows, self._dynamics, self._keys, self._places = 0, Dynamics(), [], {}
+            self.rows = self._written = 0
+            self._dynamics, self._keys, self._places = Dynamics(), [], {}
             raise
         finally:
             cursor.rollback()
@@ -104,6 +124,30 @@ class Follower:
             self.rows = end
         if late:
             self._repeat(cursor, np.unique(np.concatenate(late)))
+
+    def _resume(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Go on from the file, if it is of this very table."""
+        found = None if self._folder is None else folded.read(self._folder, self.run, self.phase)
+        if found is not None and found.mark == self._mark(cursor, found.rows):
+            self.rows = self._written = found.rows
+            self._dynamics, self._keys = found.dynamics, found.keys
+            self._places = {key: -1 - place for place, key in enumerate(found.keys)}
+
+    def _write_down(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Write the file anew, if enough has come since."""
+        if self._folder is None or self.rows - self._written < max(WORTH_A_FILE, 2 * len(self._dynamics.samples)):
+            return
+        self._written = self.rows
+        state = folded.Folded(self.run, self.phase, self.rows, self._mark(cursor, self.rows), self._keys,
+                              self._dynamics)  # fmt: skip
+        try:
+            folded.write(self._folder, state)
+        except OSError as error:
+            log.warning("the dynamics of run %s are not kept over a restart of the hub: %s", self.run, error)
+
+    def _mark(self, cursor: duckdb.DuckDBPyConnection, rows: int) -> str:
+        """What stands in the last of so many rows."""
+        return str(cursor.execute(_MARK, [rows - 1]).fetchone())
 
     def _repeat(self, cursor: duckdb.DuckDBPyConnection, late: Array) -> None:
         """Begin anew with samples whose rows were not saved in the order of training: rare, but with several ranks."""
@@ -155,8 +199,9 @@ class Followers:
         self, live: LiveSession, run: str, phase: str, *, order: str, limit: int | None, form: str
     ) -> bytes:  # fmt: skip
         """The dynamics of a session's samples."""
-        key = await self._keeper.store(live), run, phase
-        follower = self._kept[key] = self._kept.pop(key, None) or Follower(run, phase)
+        store = await self._keeper.store(live)
+        key = store, run, phase
+        follower = self._kept[key] = self._kept.pop(key, None) or Follower(run, phase, store.folder)
         while len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
         return await self._keeper.read(live, lambda cursor: follower.render(cursor, order, limit, form))
@@ -169,7 +214,7 @@ class Followers:
         if follower is None:
             if len(self._kept) >= KEPT:
                 return  # begun anew again and again, none would ever get far
-            follower = self._kept[store, run, "train"] = Follower(run, "train")
+            follower = self._kept[store, run, "train"] = Follower(run, "train", store.folder)
         if store.sample_rows - follower.rows >= STRIDE and follower not in self._under_way:
             task = asyncio.ensure_future(self._follow(live, follower))
             self._under_way[follower] = task

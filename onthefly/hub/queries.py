@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
-from onthefly.protocol import CERTIFICATES, IDENTITIES, Histogram, Lost, Run, Runs
+from onthefly.protocol import CERTIFICATES, IDENTITIES, PHASES, Histogram, Lost, Run, Runs
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,6 +87,7 @@ def _histogram(
     if epoch is None:
         row = cursor.execute("SELECT max(epoch) FROM backwards WHERE run = $run AND phase = $phase", given).fetchone()
         epoch = int(row[0]) if row and row[0] is not None else 0
+    there = {word for (word,) in cursor.execute("SELECT DISTINCT phase FROM backwards WHERE run = ?", [run]).fetchall()}
     look = _Look(cursor, "run = $run AND phase = $phase AND epoch = $epoch", {**given, "epoch": epoch})
     count = look.value("count(*)", "samples")
     parts = _Parts(look, bins * FINE)
@@ -97,6 +98,7 @@ def _histogram(
         high=parts.high, edges=[parts.low + (width or 1.0) * place for place in range(bins + 1)],
         counts=[sum(parts.counts[place * FINE : (place + 1) * FINE]) for place in range(bins)],
         median=parts.median() if finite else None,
+        phases=[word for word in PHASES if word in there],
         certificates=look.words("certificate", CERTIFICATES, count),
         identities=look.words("identity", IDENTITIES, count),
         lost=[Lost(reason=reason, backwards=number) for reason, number in look.rows(

@@ -64,6 +64,7 @@ class Store:
         :class:`~onthefly.errors.Refused` if a newer version wrote it.
         """
         self._session = session
+        self.folder = path.parent
         self._components: set[str] = set()
         """Columns of components, in small letters: DuckDB takes `loss.a` and `loss.A` for one."""
         self._left_out: set[str] = set()

@@ -169,6 +169,8 @@ class Histogram(msgspec.Struct, kw_only=True):
     """Samples by identity."""
     lost: list[Lost]
     """Backward calls of this epoch without samples."""
+    phases: list[Phase] = []
+    """Of which this run has records: ``valid`` is the script's own validation."""
 
 
 class LogEntry(msgspec.Struct, kw_only=True):

@@ -15,7 +15,7 @@ import pytest
 
 from onthefly.hub import auth
 from onthefly.link.discovery import read_hub
-from onthefly.protocol import SESSION_ALPHABET, Logged, Metrics, Noticed, StateChanged
+from onthefly.protocol import IDENTITIES, SESSION_ALPHABET, Logged, Metrics, Noticed, StateChanged
 from onthefly.settings import Settings
 from scripts import chromium, node
 from tests.conftest import REPOSITORY, wait_for
@@ -62,6 +62,10 @@ def feed(file: HubFile, number: int, payload: str) -> None:
         agent.say(
             records(0, 3, 5, loss=losses, reasons=[payload], reason=array("h", [0, 0, -1]).tobytes(), loaders=[payload])
         )
+        agent.say(
+            records(3, 1, 1, sample_loss=array("f", [9.0]).tobytes(), identity=bytes([IDENTITIES.index("key")]),
+                    sample=array("q", [-1]).tobytes(), key=array("i", [0]).tobytes(), keys=[payload])
+        )  # fmt: skip
         agent.say(Metrics(run="baseline", step=bytes(8), epoch=bytes(4), time=bytes(8), values={payload: bytes(8)}))
         agent.say(Logged(stream="stdout", time=1e9, text=f"{payload}\n"))
         agent.say(StateChanged(state="crashed", step=3, epoch=0, time=1e9, by=payload, reason=payload))

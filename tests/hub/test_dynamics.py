@@ -136,6 +136,7 @@ def numbered(drawn: list[tuple[int, str, str, int, list[Any]]]) -> list[tuple[in
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presentations, "CHUNK", 5)
+    monkeypatch.setattr(presentations, "WORTH_A_FILE", 3)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -148,7 +149,7 @@ def test_equal_to_a_computation_from_the_raw_records(data: st.DataObject, identi
         path = Path(folder) / "store.duckdb"
         store = Store(path, "abcdefgh")
         kinds = itertools.product(("baseline", "other"), ("train", "valid"))
-        followers = {(run, phase): Follower(run, phase) for run, phase in kinds}
+        followers = {kind: Follower(*kind, store.folder) for kind in kinds}
         sent: dict[int, int] = defaultdict(int)
         batch: list[Any] = []
         for place, (rank, call) in enumerate(calls):
@@ -166,6 +167,7 @@ def test_equal_to_a_computation_from_the_raw_records(data: st.DataObject, identi
             elif what == "restart":
                 store.close()
                 store = Store(path, "abcdefgh")
+                followers = {kind: Follower(*kind, store.folder) for kind in followers}
         store.write(batch)
         for (run, phase), follower in followers.items():
             wanted = expected(calls, run, phase)

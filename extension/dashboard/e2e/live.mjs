@@ -59,6 +59,20 @@ async function charts(page) {
   await page.getByLabel("Metric").selectOption("loss");
 }
 
+/** By mean loss: the same twenty rows, with other columns, that go on as the script does. */
+async function worst(page) {
+  const card = page.locator("section[aria-label='Worst samples']");
+  await page.getByLabel("Order of the samples").selectOption("loss_mean");
+  await until("samples by mean loss", async () => (await card.locator("th").allInnerTexts()).join(" ") === "index seen last loss mean loss" && (await card.locator("tbody tr").count()) === 20);
+  const seen = () => card.locator("td:nth-child(2)").first().innerText();
+  const before = await seen();
+  await until("they are seen again", async () => (await seen()) !== before);
+  await card.locator("tbody tr").nth(3).click();
+  await until("how one was learned", async () => /^Sample \d+ of the dataset: seen \d+ times in \d+ epochs; loss/.test(await card.locator(".detail").innerText()));
+  await shot(page, "dynamics");
+  await page.getByLabel("Order of the samples").selectOption("loss");
+}
+
 async function tabs(page) {
   await page.getByRole("tab", { name: "System" }).click();
   await until("what the hub is", async () => /DuckDB/.test(await page.locator("#tab").innerText()));
@@ -106,6 +120,7 @@ for (const theme of ["light", "dark"]) {
   await shot(page, `live-${theme}`);
   if (theme === "light") {
     await charts(page);
+    await worst(page);
     await tabs(page);
     await sessions(page);
   }

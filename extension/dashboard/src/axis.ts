@@ -38,3 +38,18 @@ function epochs({ step, epoch }: Series): number[] {
 export function onlyOneEpoch({ epoch }: Series): boolean {
   return epoch.length > 0 && epoch[0] === epoch[epoch.length - 1];
 }
+
+/** Where the points of a curve stand that is drawn beside another: an epoch is as long for both. */
+export function placesBeside(beside: Series, series: Series, axis: Axis): number[] {
+  if (axis !== "epoch" || !series.length) return places(beside, axis);
+  const { step } = series;
+  const at = epochs(series);
+  let next = 0;
+  return beside.step.map((wanted) => {
+    while (next < step.length && (step[next] ?? 0) < wanted) next++;
+    const [before, after] = [Math.max(0, next - 1), Math.min(next, step.length - 1)];
+    const [from, to] = [step[before] ?? 0, step[after] ?? 0];
+    const share = to > from ? (wanted - from) / (to - from) : 0;
+    return (at[before] ?? 0) + Math.min(1, Math.max(0, share)) * ((at[after] ?? 0) - (at[before] ?? 0));
+  });
+}

@@ -1,6 +1,7 @@
-// A curve as uPlot wants it: the band from lowest to highest, the raw values, a centred smoothing over them.
+// A curve as uPlot wants it: the band from lowest to highest, the raw values, a centred smoothing over them; and beside it
+// another of few points, each a dot, joined by a line.
 import type uPlot from "uplot";
-import { places, type Axis } from "./axis";
+import { places, placesBeside, type Axis } from "./axis";
 import * as format from "./format";
 import { smooth, type Series } from "./series";
 
@@ -12,18 +13,41 @@ const SMOOTHED = 1 / 30;
 
 /** Of a character on an axis, in CSS pixels. */
 const WIDE = 7;
+/** Of a dot on the curve beside, with some air (CSS pixels). */
+const DOT_ROOM = 9;
 
 export interface Range {
   min: number;
   max: number;
 }
 
-/** What a logarithmic axis cannot show is left out: `hidden` counts it. The smoothing reaches by what is in the range. */
-export function data(series: Series, axis: Axis, log: boolean, range: Range | null): uPlot.AlignedData {
-  const at = places(series, axis);
-  const shown = (values: readonly number[]) => values.map((value) => (Number.isFinite(value) && (!log || value > 0) ? value : null));
-  const reach = Math.max(1, Math.round((at.filter(within(range)).length * SMOOTHED) / 2));
-  return [at, shown(series.low), shown(series.high), shown(series.value), shown(smooth(series.value, reach))];
+/** A place on the x axis at which one of the curves has a point: its number there. */
+export interface Row {
+  at: number;
+  own?: number;
+  beside?: number;
+}
+
+/** The points of both curves in the order of the x axis. */
+export function rows(series: Series, beside: Series | null, axis: Axis): Row[] {
+  const found: Row[] = places(series, axis).map((at, own) => ({ at, own }));
+  if (!beside?.length) return found;
+  const others = placesBeside(beside, series, axis).map((at, number) => ({ at, beside: number }));
+  return [...found, ...others].sort((a, b) => a.at - b.at); // stable: of equal places, the curve's own comes first
+}
+
+/**
+ * What a logarithmic axis cannot show is left out: `hidden` counts it. The smoothing reaches by what is in the range. Where
+ * only the other curve has a point stands `undefined`: for uPlot no gap, as `null` is.
+ */
+export function data(series: Series, axis: Axis, log: boolean, range: Range | null, beside: Series | null = null): uPlot.AlignedData {
+  const merged = rows(series, beside, axis);
+  const shown = (value: number) => (Number.isFinite(value) && (!log || value > 0) ? value : null);
+  const column = (values: readonly number[]) => merged.map(({ own }) => (own === undefined ? undefined : shown(values[own] ?? NaN)));
+  const reach = Math.max(1, Math.round((merged.filter(({ at, own }) => own !== undefined && within(range)(at)).length * SMOOTHED) / 2));
+  const curves = [series.low, series.high, series.value, smooth(series.value, reach)].map(column);
+  const other = merged.map((row) => (row.beside === undefined ? undefined : shown(beside?.value[row.beside] ?? NaN)));
+  return [merged.map(({ at }) => at), ...curves, ...(beside ? [other] : [])];
 }
 
 const within = (range: Range | null) => (place: number) => !range || (place >= range.min && place <= range.max);
@@ -41,7 +65,11 @@ export function grain(series: Series, axis: Axis, range: Range | null): number |
   return first === last ? series.at(first).weight : (series.at(last).step - series.at(first).step) / (last - first);
 }
 
-export function options(element: HTMLElement, height: number, axis: Axis, log: boolean, unit: string): uPlot.Options {
+/** Dots where there is room for them. */
+const dots = (plot: uPlot, number: number, first: number, last: number) =>
+  (plot.data[number] ?? []).slice(first, last + 1).filter((value) => typeof value === "number").length * DOT_ROOM < plot.width;
+
+export function options(element: HTMLElement, height: number, axis: Axis, log: boolean, unit: string, beside = false): uPlot.Options {
   const style = getComputedStyle(element);
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const line: uPlot.Axis = {
@@ -52,6 +80,7 @@ export function options(element: HTMLElement, height: number, axis: Axis, log: b
     font: `12px ${style.fontFamily}`,
   };
   const curve = (name: string, width: number) => ({ stroke: colour(name), width, points: { show: false } });
+  const other = { stroke: colour("--beside"), width: 1.5, points: { show: dots, size: 7, width: 1.5, stroke: colour("--beside"), fill: colour("--card") } };
   return {
     width: element.clientWidth,
     height,
@@ -64,7 +93,7 @@ export function options(element: HTMLElement, height: number, axis: Axis, log: b
       { ...line, grid: { stroke: colour("--grid"), width: 1, filter: (_, ticks) => (log ? decades(ticks) : ticks) }, size: (_, labels: string[] | null) => 14 + WIDE * Math.max(3, ...(labels ?? []).map(({ length }) => length)), values: (_, ticks: (number | null)[]) => ticks.map((tick) => (tick === null ? "" : format.tick(tick) + unit)) },
     ],
     bands: [{ series: [2, 1], fill: colour("--accent-faint") }],
-    series: [{}, curve("--accent-band", 1), curve("--accent-band", 1), curve("--accent-soft", 1), curve("--accent", 2)],
+    series: [{}, curve("--accent-band", 1), curve("--accent-band", 1), curve("--accent-soft", 1), curve("--accent", 2), ...(beside ? [other] : [])],
   };
 }
 
@@ -85,11 +114,10 @@ function time(seconds: number, step: number): string {
   return format.clock(seconds).slice(0, step >= 60 ? 5 : 8);
 }
 
-/** A tick at the foot of the chart for each value that was NaN or infinite. */
-export function marks(plot: uPlot, series: Series, axis: Axis): void {
+/** A tick at the foot of the chart for each value that was NaN or infinite; `at`: where the points stand. */
+export function marks(plot: uPlot, series: Series, at: readonly number[]): void {
   if (!series.bad.length) return;
   const { ctx, bbox } = plot;
-  const at = places(series, axis);
   ctx.save();
   ctx.fillStyle = getComputedStyle(plot.root).getPropertyValue("--warning").trim();
   let place = 0;

@@ -13,6 +13,8 @@ const KINDS: Partial<Record<string, Kind>> = Object.assign(Object.create(null) a
   step_ms: { label: "step", unit: " ms", about: "from one optimizer step to the next" },
   data_ms: { label: "waiting for data", unit: " ms", about: "in each optimizer step" },
   onthefly_us: { label: "cost of watching", unit: " µs", about: "time inside our hooks, in each optimizer step" },
+  "valid/loss": { label: "validation loss", unit: "", about: "each pass over the validation data" },
+  "valid/accuracy": { label: "validation accuracy", unit: "", about: "each pass over the validation data" },
   accuracy: { label: "accuracy", unit: "", about: "" },
   grad_norm: { label: "gradient norm", unit: "", about: "" },
   weight_norm: { label: "weight norm", unit: "", about: "" },
@@ -34,4 +36,7 @@ export function kind(name: string): Kind {
 }
 
 /** With a small figure beside the main chart, where they have values. */
-export const TILES = ["lr", "accuracy", "throughput", "step_ms", "data_ms"] as const;
+export const TILES = ["lr", "accuracy", "valid/accuracy", "throughput", "step_ms", "data_ms"] as const;
+
+/** What stands beside a metric on the main chart, where it has values: the same of the script's own validation. */
+export const BESIDE: ReadonlyMap<string, string> = new Map([["loss", "valid/loss"], ["accuracy", "valid/accuracy"]]);

@@ -4,27 +4,15 @@ import type { Columns } from "./columns";
 import type { Connection, Hub, Listener } from "./hub";
 import { LogStore } from "./logs";
 import { Machine } from "./machine";
-import { TILES } from "./metrics";
-import type { Answer, Histogram, HubEvent, Session } from "./protocol";
+import { BESIDE, TILES } from "./metrics";
+import type { Answer, HubEvent, Session } from "./protocol";
+import { SampleStore } from "./samples";
 import { Series } from "./series";
-
-/** A row of the table `samples`, as far as it is shown. */
-export interface Sample {
-  sample: number | null;
-  loss: number | string;
-  step: number;
-  position: number;
-  backward: number;
-  valid: number;
-  certificate: string;
-  identity: string;
-}
 
 /** As many as a subscription may name. */
 const MAX_METRICS = 16;
 const POINTS = 2000;
 
-export const WORST = 20;
 const REFRESH_MS = 1000;
 
 export class Model {
@@ -39,8 +27,6 @@ export class Model {
   wanted = "last";
   /** On the main chart. */
   metric = "loss";
-  histogram: Histogram | null = null;
-  worst: Sample[] = [];
   /** The command under way. */
   asking: { id: string; name: string } | null = null;
   answer: { name: string; answer: Answer } | null = null;
@@ -48,14 +34,12 @@ export class Model {
 
   readonly logs: LogStore;
   readonly machine: Machine;
+  readonly samples: SampleStore;
 
   private curves = new Map<string, Series>();
   /** By part of the page: the metrics that it shows. */
-  private readonly demands = new Map<string, readonly string[]>([["tiles", TILES]]);
+  private readonly demands = new Map<string, readonly string[]>([["chart", shownWith("loss")], ["tiles", TILES]]);
   private readonly listeners = new Set<() => void>();
-  private drawn = -1;
-  private drawnKey = "";
-  private refreshing = false;
   private followed: number | null;
 
   /** `kernel`: in a notebook, the pid of its kernel, whose newest session is shown until a person chooses another. */
@@ -65,6 +49,7 @@ export class Model {
     const changed = () => { this.changed(); };
     this.logs = new LogStore(hub, changed);
     this.machine = new Machine(hub, changed);
+    this.samples = new SampleStore(hub, changed);
   }
 
   subscribe(listener: () => void): () => void {
@@ -85,7 +70,9 @@ export class Model {
       },
     };
     this.hub.start(listener);
-    setInterval(() => void this.refresh(), REFRESH_MS);
+    setInterval(() => {
+      if (this.connection === "open") void this.samples.refresh();
+    }, REFRESH_MS);
   }
 
   connected(state: Connection, hint = ""): void {
@@ -143,7 +130,7 @@ export class Model {
   /** Show a metric on the main chart. */
   choose(metric: string): void {
     this.metric = metric;
-    this.show("chart", [metric]);
+    this.show("chart", shownWith(metric));
     this.changed();
   }
 
@@ -198,44 +185,17 @@ export class Model {
     else if (this.session?.state === "paused") this.command("resume");
   }
 
-  /** Ask for histogram and worst samples if there are new records. */
-  async refresh(): Promise<void> {
-    const session = this.session;
-    if (!session || this.connection !== "open" || this.refreshing) return;
-    const key = session.id;
-    if (this.drawnKey === key && this.drawn === session.backwards) return;
-    this.refreshing = true;
-    const backwards = session.backwards;
-    try {
-      const histogram = (await this.hub.get(`sessions/${key}/histogram`)) as Histogram;
-      const query = `order=worst&limit=${WORST}&epoch=${histogram.epoch}&run=${histogram.run}`;
-      const worst = (await this.hub.get(`sessions/${key}/samples?${query}`)) as Sample[];
-      if (this.session?.id === key) {
-        this.histogram = histogram;
-        this.worst = worst;
-        this.drawn = backwards;
-        this.drawnKey = key;
-        this.changed();
-      }
-    } catch {
-      // The next round asks again; a hub that is gone shows as a lost connection.
-    } finally {
-      this.refreshing = false;
-    }
-  }
-
   private display(session: Session): void {
     if (session.id !== this.session?.id) {
       this.curves = new Map();
-      this.histogram = null;
-      this.worst = [];
       this.asking = null;
       this.answer = null;
       this.fault = "";
     }
     this.session = session;
     this.logs.follow(session);
-    void this.refresh();
+    this.samples.follow(session);
+    if (this.connection === "open") void this.samples.refresh();
   }
 
   private replace(session: Session): void {
@@ -245,6 +205,7 @@ export class Model {
     if (session.id !== this.session?.id) return;
     this.session = session;
     this.logs.follow(session);
+    this.samples.follow(session);
   }
 
   private settle(answer: Answer): void {
@@ -256,4 +217,10 @@ export class Model {
   private changed(): void {
     for (const listener of this.listeners) listener();
   }
+}
+
+/** A metric and what stands beside it on the main chart. */
+function shownWith(metric: string): string[] {
+  const beside = BESIDE.get(metric);
+  return beside ? [metric, beside] : [metric];
 }

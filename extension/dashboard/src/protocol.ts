@@ -85,6 +85,7 @@ export interface Histogram {
   certificates: Record<string, number>;
   identities: Record<string, number>;
   lost: Lost[];
+  phases?: ("scan" | "test" | "train" | "valid")[];
 }
 
 /** ``GET /api/v1/hub``: the hub itself, and what watching costs this machine outside of the script. */

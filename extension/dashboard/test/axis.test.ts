@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { onlyOneEpoch, places } from "../src/axis";
-import { data, grain, hidden } from "../src/chart";
+import { onlyOneEpoch, places, placesBeside } from "../src/axis";
+import { data, grain, hidden, rows } from "../src/chart";
 import { kind } from "../src/metrics";
 import { Series } from "../src/series";
 import { columns } from "./fake";
@@ -38,6 +38,28 @@ describe("places", () => {
 
   it("never falls, even where the clock was set back", () => {
     expect(places(series({ step: [0, 1, 2], time: [10, 5, 11] }), "time")).toEqual([10, 10, 11]);
+  });
+});
+
+describe("a curve beside another", () => {
+  const loss = series({ step: [0, 1, 2, 3, 4, 5, 6, 7], epoch: [0, 0, 0, 0, 1, 1, 1, 1] });
+
+  it("stands where the other's steps say, at the end of an epoch and in the middle of one", () => {
+    expect(placesBeside(series({ step: [2, 4, 8] }), loss, "epoch")).toEqual([0.5, 1, 1.75]);
+    expect(placesBeside(series({ step: [2, 4, 8] }), loss, "step")).toEqual([2, 4, 8]);
+    expect(placesBeside(series({ step: [4], epoch: [1] }), series({ step: [] }), "epoch")).toEqual([1]);
+  });
+
+  it("is merged in, and makes no gap in the other, nor a point", () => {
+    const beside = series({ step: [4, 8], value: [0.5, NaN] });
+    expect(rows(loss, beside, "step").filter((row) => row.beside !== undefined)).toEqual([{ at: 4, beside: 0 }, { at: 8, beside: 1 }]);
+    const merged = data(loss, "step", false, null, beside);
+    expect(merged[0]).toEqual([0, 1, 2, 3, 4, 4, 5, 6, 7, 8]);
+    expect(merged[3]).toEqual([0, 1, 2, 3, 4, undefined, 5, 6, 7, undefined]);
+    expect(merged[5]).toEqual([undefined, undefined, undefined, undefined, undefined, 0.5, undefined, undefined, undefined, null]);
+    const alone = data(loss, "step", false, null);
+    expect([...(merged[4] ?? [])].filter((value) => value !== undefined)).toEqual(alone[4]);
+    expect(alone).toHaveLength(5);
   });
 });
 

@@ -2,6 +2,7 @@
 import type { Hub, Listener } from "../src/hub";
 import { Model } from "../src/model";
 import type { Columns } from "../src/columns";
+import type { Learned, Recorded } from "../src/samples";
 import type { ClientMessage, Histogram, HubStatus, LogEntry, Session } from "../src/protocol";
 
 export class FakeHub implements Hub {
@@ -48,6 +49,19 @@ export function histogram(changes: Partial<Histogram> = {}): Histogram {
   return {
     session: "k3f9q2ma", run: "baseline", phase: "train", epoch: 1, count: 4, nonfinite: 0, low: 0, high: 2,
     edges: [0, 1, 2], counts: [3, 1], median: 0.4, certificates: { exact: 4 }, identities: { index: 4 }, lost: [], ...changes,
+  };
+}
+
+/** A row of the table of samples. */
+export function recorded(changes: Partial<Recorded> = {}): Recorded {
+  return { sample: 7, key: null, loss: 1, step: 12, position: 3, backward: 12, valid: 1, certificate: "exact", identity: "index", ...changes };
+}
+
+/** A row of the training dynamics. */
+export function learned(changes: Partial<Learned> = {}): Learned {
+  return {
+    sample: 7, key: null, count: 5, epochs: 5, loss_mean: 1.5, loss_variance: 0.25, loss_last: 0.5, loss_min: 0.5, loss_max: 3,
+    forgetting: 1, learned: 2, confidence: 0.3, variability: 0.1, margin: -0.75, ...changes,
   };
 }
 

@@ -44,23 +44,11 @@ describe("Model", () => {
     expect(model.asking).toBeNull();
   });
 
-  it("asks for the samples only when there are new records", async () => {
-    const { hub, model } = shown();
-    hub.answers.set("histogram", histogram());
-    hub.answers.set("samples", []);
-    await model.refresh();
-    await model.refresh();
-    expect(hub.asked.filter((path) => path.includes("samples"))).toHaveLength(1);
-    model.event({ type: "session", session: session({ backwards: 13 }) });
-    await model.refresh();
-    expect(hub.asked.filter((path) => path.includes("samples"))).toHaveLength(2);
-  });
-
   it("drops the data of a session that is no longer shown", () => {
     const { model } = shown();
-    model.histogram = histogram();
+    model.samples.histogram = histogram();
     model.event({ type: "snapshot", session: session({ id: "zzzzzzzz" }), sessions: [], cursor: "0" });
-    expect(model.histogram).toBeNull();
+    expect(model.samples.histogram).toBeNull();
   });
 });
 
@@ -75,7 +63,7 @@ describe("metrics", () => {
     model.show("system", []);
     model.show("overhead", ["step_ms"]); // is on a tile
     expect(subscribed(hub).map((metrics) => metrics.filter((name) => !(TILES as readonly string[]).includes(name)))).toEqual([
-      ["loss"], ["loss", "grad_norm"], ["loss", "grad_norm", "cpu", "rss"], ["loss", "grad_norm"],
+      ["loss", "valid/loss"], ["loss", "grad_norm"], ["loss", "grad_norm", "cpu", "rss"], ["loss", "grad_norm"],
     ]);
   });
 

@@ -81,23 +81,10 @@ describe("App", () => {
 
   it("says what was not captured and why", async () => {
     const { model } = shown({ notices: [{ text: "samples have no index: copied", remedy: "", time: 0, rank: 0 }] });
-    model.histogram = histogram({ count: 0, counts: [0, 0], lost: [{ reason: "the loss ends in SumBackward0", backwards: 3 }] });
+    model.samples.histogram = histogram({ count: 0, counts: [0, 0], lost: [{ reason: "the loss ends in SumBackward0", backwards: 3 }] });
     const text = await draw(model);
     expect(text).toContain("Not captured: the loss ends in SumBackward0");
     expect(text).toContain("samples have no index");
-  });
-
-  it("walks the samples with the arrow keys", async () => {
-    const { model } = shown();
-    model.histogram = histogram();
-    model.worst = [7, 8].map((sample) => ({
-      sample, loss: 1, step: 1, position: sample, backward: 1, valid: 1, certificate: "exact", identity: "index",
-    }));
-    await draw(model);
-    const table = root.querySelector("table");
-    if (!table) throw new Error("no table");
-    await act(() => { key("ArrowDown", table); });
-    expect(root.querySelector(".detail")?.textContent).toContain("Sample 8 ");
   });
 
   it("has a heading while a session is shown", async () => {
@@ -123,7 +110,7 @@ describe("App", () => {
 
   it("says what to do where nothing was captured, once", async () => {
     const { model } = shown({ notices: [{ text: "per-sample losses are not captured: the loss is reduced twice", remedy: "", time: 0, rank: 0 }] });
-    model.histogram = histogram({ count: 0, counts: [0, 0], lost: [{ reason: "the loss is reduced twice", backwards: 3 }] });
+    model.samples.histogram = histogram({ count: 0, counts: [0, 0], lost: [{ reason: "the loss is reduced twice", backwards: 3 }] });
     const text = await draw(model);
     expect(text).toContain("Reduce it once");
     expect(text.split("reduced twice")).toHaveLength(2); // one place: the notice says the same

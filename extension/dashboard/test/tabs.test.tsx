@@ -119,7 +119,7 @@ describe("Overhead", () => {
   it("tells time, share, and that it is a lower bound; how values were captured and what was not", async () => {
     const { hub, model } = shown();
     hub.answers.set("hub", status());
-    model.histogram = histogram({
+    model.samples.histogram = histogram({
       count: 10, certificates: { exact: 8, none: 2 }, identities: { index: 10 },
       lost: [{ reason: "the loss ends in SumBackward0, which this version does not read", backwards: 3 }],
     });

@@ -69,9 +69,9 @@ function Page({ model, session }: { model: Model; session: Session }) {
         <Tabs model={model} session={session} />
       </div>
       <div class="column">
-        <HistogramCard histogram={model.histogram} session={session} />
-        <Worst samples={model.worst} histogram={model.histogram} />
-        <Notices session={session} histogram={model.histogram} />
+        <HistogramCard samples={model.samples} session={session} />
+        <Worst samples={model.samples} session={session} />
+        <Notices session={session} histogram={model.samples.histogram} />
       </div>
     </main>
   );

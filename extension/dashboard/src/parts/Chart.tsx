@@ -1,8 +1,8 @@
 // One curve on a canvas: drag to zoom, double click for the whole, and what stands under the pointer in words.
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
-import { AXES, type Axis } from "../axis";
-import { data, marks, options, type Range } from "../chart";
+import { AXES, places, placesBeside, type Axis } from "../axis";
+import { data, marks, options, rows, type Range } from "../chart";
 import * as format from "../format";
 import type { Kind } from "../metrics";
 import type { Point, Series } from "../series";
@@ -11,6 +11,9 @@ import { onTheme } from "../theme";
 export interface ChartProps {
   series: Series;
   kind: Kind;
+  /** Drawn beside it, with its name for a person. */
+  beside?: Series | null;
+  called?: string;
   axis: Axis;
   log?: boolean;
   /** In CSS pixels. */
@@ -19,7 +22,7 @@ export interface ChartProps {
   onZoom?: (range: Range | null) => void;
 }
 
-export function Chart({ series, kind, axis, log = false, height, zoom = null, onZoom }: ChartProps) {
+export function Chart({ series, kind, beside = null, called = "", axis, log = false, height, zoom = null, onZoom }: ChartProps) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [under, setUnder] = useState<number | null>(null);
@@ -31,13 +34,16 @@ export function Chart({ series, kind, axis, log = false, height, zoom = null, on
     const element = place.current;
     if (!element) return;
     const made = new uPlot({
-      ...options(element, height(), axis, log, kind.unit),
+      ...options(element, height(), axis, log, kind.unit, beside !== null),
       hooks: {
-        draw: [(drawn) => { marks(drawn, series, axis); }],
+        draw: [(drawn) => {
+          marks(drawn, series, places(series, axis));
+          if (beside) marks(drawn, beside, placesBeside(beside, series, axis));
+        }],
         setCursor: [({ cursor }) => { setUnder(cursor.idx ?? null); }],
         setSelect: [(drawn) => { select(drawn, zoomed.current); }],
       },
-    }, data(series, axis, log, null), element);
+    }, data(series, axis, log, null, beside), element);
     made.over.ondblclick = () => zoomed.current?.(null);
     plot.current = made;
     const resized = new ResizeObserver(() => { made.setSize({ width: element.clientWidth, height: height() }); });
@@ -47,21 +53,22 @@ export function Chart({ series, kind, axis, log = false, height, zoom = null, on
       made.destroy();
       plot.current = null;
     };
-  }, [series, axis, log, kind, height, theme]);
+  }, [series, beside, axis, log, kind, height, theme]);
 
   useEffect(() => {
     const drawn = plot.current;
     if (!drawn) return;
-    drawn.setData(data(series, axis, log, zoom), !zoom);
+    drawn.setData(data(series, axis, log, zoom, beside), !zoom);
     if (zoom) drawn.setScale("x", zoom);
-  }, [series, series.version, axis, log, kind, height, theme, zoom]);
+  }, [series, series.version, beside, beside?.version, axis, log, kind, height, theme, zoom]);
 
+  const told = under === null ? "" : words(series, beside, called, under, axis, kind);
   return (
     <>
-      <div ref={place} class="plot" role="img" aria-label={summary(series, kind)} />
+      <div ref={place} class="plot" role="img" aria-label={summary(series, kind) + (beside ? `; ${called} ${spoken(beside, kind)}` : "")} />
       {series.length > 0 && (
         <p class="readout">
-          {under === null || under >= series.length ? onZoom && <small>drag to zoom in</small> : <span class="figures">{words(series.at(under), axis, kind)}</span>}
+          {told ? <span class="figures">{told}</span> : onZoom && <small>drag to zoom in</small>}
         </p>
       )}
     </>
@@ -76,7 +83,19 @@ function select(plot: uPlot, zoom: ChartProps["onZoom"]): void {
   zoom?.({ min: plot.posToVal(left, "x"), max: plot.posToVal(left + width, "x") });
 }
 
-function words(point: Point, axis: Axis, { unit }: Kind): string {
+/** What stands at a row of the chart: of each curve the newest point up to there. */
+function words(series: Series, beside: Series | null, called: string, under: number, axis: Axis, kind: Kind): string {
+  let [own, other] = [-1, -1];
+  for (const row of rows(series, beside, axis).slice(0, under + 1)) {
+    own = row.own ?? own;
+    other = row.beside ?? other;
+  }
+  const said = own < 0 ? [] : [point(series.at(own), axis, kind)];
+  if (beside && other >= 0) said.push(`${called} ${format.value(beside.value[other] ?? NaN)}${kind.unit} at step ${format.count(beside.step[other] ?? 0)}`);
+  return said.join(" · ");
+}
+
+function point(point: Point, axis: Axis, { unit }: Kind): string {
   const value = format.value(point.value) + unit;
   const spread = point.weight > 1 ? ` (mean; lowest ${format.value(point.low)}, highest ${format.value(point.high)})` : "";
   const where = { step: `step ${format.count(point.step)}`, epoch: `epoch ${point.epoch}`, time: format.moment(point.time) };
@@ -84,10 +103,13 @@ function words(point: Point, axis: Axis, { unit }: Kind): string {
   return `${[where[axis], ...others].join(" · ")}: ${value}${spread}`;
 }
 
-function summary(series: Series, { label, unit }: Kind): string {
-  if (!series.length) return `No ${label} yet`;
+function summary(series: Series, kind: Kind): string {
+  return series.length ? `${kind.label} ${spoken(series, kind)}` : `No ${kind.label} yet`;
+}
+
+function spoken(series: Series, { unit }: Kind): string {
   const [first, last] = [series.at(0), series.at(series.length - 1)];
-  return `${label} from step ${first.step} to ${last.step}, from ${format.loss(first.value)}${unit} to ${format.loss(last.value)}${unit}`;
+  return `from step ${first.step} to ${last.step}, from ${format.loss(first.value)}${unit} to ${format.loss(last.value)}${unit}`;
 }
 
 /** The plot's colours are fixed when it is made. */

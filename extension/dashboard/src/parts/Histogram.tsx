@@ -1,26 +1,47 @@
-// The per-sample losses of one epoch, with their certificate where they stand.
+// The per-sample losses of one epoch, with their certificate where they stand; of training, or of the script's own validation.
 import { useState } from "preact/hooks";
 import * as format from "../format";
 import type { Histogram, Session } from "../protocol";
 import { remedy } from "../remedies";
+import type { Phase, SampleStore } from "../samples";
 
 const WIDTH = 420;
 const HEIGHT = 130;
 
-export function HistogramCard({ histogram, session }: { histogram: Histogram | null; session: Session }) {
+export const PHASES: Record<Phase, string> = { train: "training", valid: "validation", test: "test", scan: "scan" };
+
+export function HistogramCard({ samples, session }: { samples: SampleStore; session: Session }) {
   const [log, setLog] = useState(false);
+  const { histogram } = samples;
   const full = histogram && histogram.count > 0 ? histogram : null;
+  const phases = histogram?.phases ?? [];
   return (
     <section class="card" aria-label="Per-sample loss">
-      <div class="head narrow">
+      <div class={phases.length > 1 ? "head" : "head narrow"}>
         <h2>
           Per-sample loss{" "}
           {full && <small>{`epoch ${full.epoch} · ${format.counted(full.count, "sample")} · ${trust(full)}`}</small>}
         </h2>
-        {full && <button class="quiet" aria-pressed={log} title="Logarithmic heights: few samples are seen beside many" onClick={() => { setLog(!log); }}>log</button>}
+        <span class="tools">
+          {phases.length > 1 && <PhaseChoice samples={samples} phases={phases} />}
+          {full && <button class="quiet" aria-pressed={log} title="Logarithmic heights: few samples are seen beside many" onClick={() => { setLog(!log); }}>log</button>}
+        </span>
       </div>
       {full ? <Bars histogram={full} log={log} /> : <Nothing histogram={histogram} session={session} />}
     </section>
+  );
+}
+
+/** There once the run has records of more than one phase. */
+function PhaseChoice({ samples, phases }: { samples: SampleStore; phases: readonly Phase[] }) {
+  return (
+    <span class="choice" role="group" aria-label="Phase">
+      {phases.map((phase) => (
+        <button key={phase} class="quiet" aria-pressed={samples.phase === phase} title="Here and in the list of samples" onClick={() => { samples.look(phase); }}>
+          {PHASES[phase]}
+        </button>
+      ))}
+    </span>
   );
 }
 
@@ -55,16 +76,19 @@ function Bars({ histogram, log }: { histogram: Histogram; log: boolean }) {
   );
 }
 
-/** In words, how far the values and their indices may be trusted. */
+/** In words, how far the values and their names may be trusted. */
 export function trust({ certificates, identities, count }: Histogram): string {
   const exact = certificates["exact"] ?? 0;
-  const known = identities["index"] ?? 0;
-  const values = exact === count ? "exact" : `${format.count(count - exact)} approximate`;
-  return known === count ? values : `${values}, ${known ? format.count(count - known) : "all"} without index`;
+  const said = [exact === count ? "exact" : `${format.count(count - exact)} approximate`];
+  const { stream = 0, none = 0 } = identities;
+  if (stream) said.push(`${stream === count ? "all" : format.count(stream)} by place in a stream`);
+  if (none) said.push(`${none === count ? "all" : format.count(none)} without index`);
+  return said.join(", ");
 }
 
 function Nothing({ histogram, session }: { histogram: Histogram | null; session: Session }) {
   const lost = histogram?.lost[0];
+  if (!histogram && session.backwards) return <p class="empty">Reading the records…</p>;
   if (!lost) return <p class="empty">{session.backwards ? "No per-sample losses in this epoch yet." : "Per-sample losses appear with the first backward call."}</p>;
   return (
     <>

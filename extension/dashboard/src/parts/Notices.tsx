@@ -15,7 +15,7 @@ export function Notices({ session, histogram }: { session: Session; histogram: H
       <ul class="notices">
         {lost.map(({ reason, backwards }) => (
           <li key={reason}>
-            {`${format.counted(backwards, "backward call")} of epoch ${histogram?.epoch ?? 0} without losses of samples: ${reason}.`}
+            {`${histogram?.phase === "train" ? format.counted(backwards, "backward call") : format.counted(backwards, "batch", "batches")} of epoch ${histogram?.epoch ?? 0} without losses of samples: ${reason}.`}
             <Remedy text={remedy(reason)} />
           </li>
         ))}

@@ -30,7 +30,7 @@ export function Overhead({ model, session }: TabProps) {
         {series.length > 0 && <Chart series={series} kind={kind(COST)} axis="step" height={height} />}
         <p class="remark">{`This is a lower bound. ${LOWER_BOUND}`}</p>
       </Facts>
-      {model.histogram && <Facts title="What was captured"><Captured histogram={model.histogram} /></Facts>}
+      {model.samples.histogram && <Facts title="What was captured"><Captured histogram={model.samples.histogram} /></Facts>}
       <Facts title="Beside it, in the hub">
         {status && <HubGauges status={status} cpu={cpu} rss={rss} />}
         {fault ? <p class="empty">{fault}</p> : !status && <p class="empty">Asking the hub…</p>}

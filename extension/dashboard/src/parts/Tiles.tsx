@@ -1,11 +1,13 @@
 // Small figures with their history: what changes slowly and explains a lot. Each opens its curve.
 import * as format from "../format";
-import { kind, TILES } from "../metrics";
+import { BESIDE, kind, TILES } from "../metrics";
 import type { Model } from "../model";
 import { newest, Spark } from "./Spark";
 
 export function Tiles({ model }: { model: Model }) {
-  const shown = TILES.filter((metric) => model.curve(metric).length > 0);
+  const there = TILES.filter((metric) => model.curve(metric).length > 0);
+  const beside = (metric: string) => there.find((name) => name === BESIDE.get(metric));
+  const shown = there.filter((metric) => !there.some((other) => beside(other) === metric));
   if (!shown.length) return null;
   return (
     <div class="tiles">
@@ -13,6 +15,7 @@ export function Tiles({ model }: { model: Model }) {
         const { label, unit } = kind(metric);
         const { value } = model.curve(metric);
         const chosen = model.metric === metric;
+        const other = beside(metric);
         return (
           <button
             key={metric}
@@ -21,11 +24,19 @@ export function Tiles({ model }: { model: Model }) {
             title={chosen ? "Back to the loss" : `Show ${label} as a chart`}
             onClick={() => { model.choose(chosen ? "loss" : metric); }}
           >
-            <span class="name">{label} <b class="figures">{format.figure(newest(value)) + unit}</b></span>
+            <span class="name">
+              {label} <b class="figures">{format.figure(newest(value)) + unit}</b>
+              {other && <Beside name={kind(other).label} value={model.curve(other).value} />}
+            </span>
             <Spark values={value} />
           </button>
         );
       })}
     </div>
   );
+}
+
+/** The newest alone: a mean over several passes would hide what the last one came to. */
+function Beside({ name, value }: { name: string; value: readonly number[] }) {
+  return <span class="legend" title={name}><i class="ring" aria-hidden="true" /><span class="hidden">{name} </span><b class="figures">{format.figure(value[value.length - 1] ?? NaN)}</b></span>;
 }

@@ -1,52 +1,155 @@
-// The samples with the highest loss of this epoch, with their true index in the dataset.
-import { useState } from "preact/hooks";
+// The twenty worst samples, with what names them: by their newest loss, or by how they were learned.
+import type { VNode } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import * as format from "../format";
-import type { Sample } from "../model";
-import type { Histogram } from "../protocol";
+import { LAST, missing, ORDERS } from "../orders";
+import type { Session } from "../protocol";
+import { parts, type Learned, type Named, type Recorded, type SampleStore } from "../samples";
+import { PHASES } from "./Histogram";
+import { Legend, Parts, Swatch, terms } from "./Parts";
 
-export function Worst({ samples, histogram }: { samples: Sample[]; histogram: Histogram | null }) {
+interface Row {
+  key: string;
+  cells: (string | VNode)[];
+  detail: VNode | string;
+}
+
+/** What is listed, whatever the order: heads with their explanation, and rows. */
+interface List {
+  heads: [name: string, title: string][];
+  rows: Row[];
+}
+
+export function Worst({ samples, session }: { samples: SampleStore; session: Session }) {
   const [chosen, setChosen] = useState(0);
-  if (!samples.length) return null;
-  const at = Math.min(chosen, samples.length - 1);
+  const { order, histogram } = samples;
+  useEffect(() => { setChosen(0); }, [order, samples.phase, session.id]);
+  if (!histogram || !session.samples) return null;
+  const list = order === LAST ? recorded(samples.recorded) : learned(samples);
+  const reason = nothing(samples, session);
+  const at = Math.min(chosen, list.rows.length - 1);
   const move = (event: KeyboardEvent) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    setChosen(Math.max(0, Math.min(samples.length - 1, at + step)));
+    setChosen(Math.max(0, Math.min(list.rows.length - 1, at + step)));
   };
-  const sample = samples[at];
+  const of = samples.phase === "train" ? "" : `${PHASES[samples.phase]}: `;
   return (
     <section class="card" aria-label="Worst samples">
-      <h2>Worst samples <small>{`epoch ${histogram?.epoch ?? 0} · ↑ ↓ to move`}</small></h2>
-      <div class="scroll">
-        <table tabIndex={0} onKeyDown={move} aria-label="The samples with the highest loss of this epoch">
-          <thead>
-            <tr><th scope="col">index</th><th scope="col">step</th><th scope="col">row</th><th scope="col">loss</th><th scope="col" /></tr>
-          </thead>
-          <tbody>
-            {samples.map((row, place) => (
-              <tr
-                key={`${row.backward}-${row.position}`}
-                class={place === at ? "chosen" : ""}
-                aria-selected={place === at}
-                onClick={() => { setChosen(place); }}
-              >
-                <td>{row.sample ?? "–"}</td>
-                <td>{format.count(row.step)}</td>
-                <td>{row.position}</td>
-                <td><strong>{format.loss(row.loss)}</strong></td>
-                <td>{row.certificate !== "exact" && <span class="tag">{row.certificate}</span>}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+      <div class="head">
+        <h2>Worst samples</h2>
+        <span class="tools">
+          <select aria-label="Order of the samples" title="By what the worst are chosen" value={order.name} onChange={({ currentTarget }) => { samples.choose(ORDERS[currentTarget.selectedIndex] ?? LAST); }}>
+            {ORDERS.map(({ name, label }) => <option key={name} value={name}>{label}</option>)}
+          </select>
+        </span>
+        <small class="about">{of + order.about + (order === LAST ? ` of epoch ${histogram.epoch}` : "")}</small>
       </div>
-      {sample && <p class="detail" aria-live="polite">{describe(sample)}</p>}
+      {reason ? <p class="empty">{reason}</p> : (
+        <div class="scroll">
+          <table tabIndex={0} onKeyDown={move} aria-label={`The worst samples: ${order.about}`}>
+            <thead>
+              <tr>{list.heads.map(([name, title]) => <th key={name} scope="col" title={title}>{name}</th>)}</tr>
+            </thead>
+            <tbody>
+              {list.rows.map(({ key, cells }, place) => (
+                <tr key={key} class={place === at ? "chosen" : ""} aria-selected={place === at} onClick={() => { setChosen(place); }}>
+                  {cells.map((cell, column) => <td key={column}>{cell}</td>)}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {!reason && order === LAST && <Legend names={terms(samples.recorded)} />}
+      {!reason && <p class="detail" aria-live="polite">{list.rows[at]?.detail}</p>}
     </section>
   );
 }
 
-function describe(sample: Sample): string {
-  const index = sample.sample === null ? "A sample without a proven index" : `Sample ${sample.sample} of the dataset`;
-  return `${index}: loss ${format.loss(sample.loss)} in backward call ${format.count(sample.backward)}, row ${sample.position} of its batch; ${sample.certificate}, identity ${sample.identity}.`;
+/** Why there is no list; empty where there is one. */
+function nothing({ order, loaded, fault, learned, recorded, histogram }: SampleStore, session: Session): string {
+  if (!loaded) return fault || (order === LAST ? "Reading the records…" : `Adding up ${format.count(session.samples)} records…`);
+  if (order === LAST) return recorded.length ? "" : "No losses of samples in this epoch.";
+  if (learned.length) return missing(order, learned);
+  return histogram?.identities["stream"]
+    ? "The samples of a stream are known by their place in it only: which of them is the same as one of another epoch is not known. Where a sample carries a key (a field __key__, id or idx), it is followed by that."
+    : "No sample of this phase is known by its index or a key: none can be followed from one epoch to the next.";
+}
+
+/** What a sample is called, and by what: an index says nothing of it, for that is what is expected. */
+function name({ sample, key }: Named): string | VNode {
+  if (sample !== null) return String(sample);
+  return key === null ? "–" : <span class="key" title={key}>{key}</span>;
+}
+
+function head(rows: readonly (Named & { identity?: string })[]): [string, string] {
+  if (rows.some(({ sample, key }) => sample === null && key !== null)) return ["sample", "its index in the data set, or the key that it carries"];
+  return rows.some(({ identity }) => identity === "stream") ? ["sample", "its index in the data set, or its place in the stream"] : ["index", "in the data set"];
+}
+
+function recorded(rows: readonly Recorded[]): List {
+  const averaged = rows.some(({ valid }) => valid > 1);
+  const tagged = rows.some((row) => tag(row));
+  const heads: List["heads"] = [head(rows), ["step", "of the optimizer"], ["row", "in its batch"]];
+  if (averaged) heads.push(["values", "tokens, pixels or the like that its loss is the mean of"]);
+  heads.push(["loss", "the newest of this epoch"]);
+  const names = terms(rows);
+  const largest = Math.max(0, ...rows.map(({ loss }) => (typeof loss === "number" && Number.isFinite(loss) ? loss : 0)));
+  return {
+    heads: tagged ? [...heads, ["", ""]] : heads,
+    rows: rows.map((row) => ({
+      key: `${row.backward}-${row.position}`,
+      cells: [
+        name(row), format.count(row.step), String(row.position), ...(averaged ? [format.count(row.valid)] : []),
+        <><Parts row={row} names={names} largest={largest} /><strong>{format.loss(row.loss)}</strong></>,
+        ...(tagged ? [tag(row) ? <span class="tag">{tag(row)}</span> : ""] : []),
+      ],
+      detail: describe(row, names),
+    })),
+  };
+}
+
+function tag({ certificate, identity }: Recorded): string {
+  return [certificate === "exact" ? "" : certificate, identity === "stream" ? "stream" : ""].filter(Boolean).join(", ");
+}
+
+function called({ sample, key }: Named, identity = "index"): string {
+  if (identity === "stream") return `Sample ${sample} of the stream`;
+  if (sample !== null) return `Sample ${sample} of the dataset`;
+  return key === null ? "A sample without a proven index" : `Sample “${key}”`;
+}
+
+function describe(row: Recorded, names: readonly string[]): VNode {
+  const mean = row.valid > 1 ? `, the mean of ${format.count(row.valid)} values` : "";
+  return (
+    <>
+      {`${called(row, row.identity)}: loss ${format.loss(row.loss)}${mean}, at step ${format.count(row.step)} in row ${row.position} of its batch; ${row.certificate}, identity ${row.identity}.`}
+      {parts(row).map(([term, value]) => <span key={term}> <span class="term"><Swatch place={names.indexOf(term)} />{` ${term} ${format.loss(value)}`}</span></span>)}
+    </>
+  );
+}
+
+function learned({ order, learned }: SampleStore): List {
+  return {
+    heads: [head(learned), ...order.columns.map(({ name, title }): [string, string] => [name, title])],
+    rows: learned.map((row) => ({
+      key: String(row.sample ?? row.key),
+      cells: [name(row), ...order.columns.map(({ text }, place) => (place + 1 < order.columns.length ? text(row) : <strong>{text(row)}</strong>))],
+      detail: history(row),
+    })),
+  };
+}
+
+/** All that is known of how a sample was learned. */
+function history(row: Learned): string {
+  const said = [
+    `${called(row)}: seen ${format.counted(row.count, "time")} in ${format.counted(row.epochs, "epoch")}`,
+    `loss ${format.loss(row.loss_mean)} on average, from ${format.loss(row.loss_min)} to ${format.loss(row.loss_max)}, last ${format.loss(row.loss_last)}`,
+  ];
+  if (row.forgetting !== null) said.push(row.learned === null ? "never right" : `right for the first time in epoch ${row.learned}, forgotten ${format.counted(row.forgetting, "time")}`);
+  if (row.confidence !== null) said.push(`confidence ${format.loss(row.confidence)} ± ${format.loss(row.variability)}`);
+  if (row.margin !== null) said.push(`margin ${format.loss(row.margin)}`);
+  return `${said.join("; ")}.`;
 }
