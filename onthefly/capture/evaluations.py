@@ -49,7 +49,7 @@ SEVERAL = "several loss functions were computed of one batch, and how they are p
 
 REFUSED: dict[str, Any] = {
     "loss": math.nan, "reason": SEVERAL, "rows": 0, "values": None, "reduced": 0.0, "valid": 0, "samples": None,
-    "total": None, "magnitude": None, "keys": None,
+    "weight": 1, "keys": None,
 }  # fmt: skip
 """What becomes of a call that is not what it seemed."""
 
@@ -232,7 +232,7 @@ class Evaluations:
             target, elements, reduction or MEAN, value, divisor if reduction in (MEAN, NONE) else 1, called.valid
         )
         tie, layout = self._tied(target, elements)
-        values, valid, total, magnitude, _ = joined([[share_of(Term(Reader(), None, read), layout)]], None)
+        values, valid, weight, divisor, _ = joined([[share_of(Term(Reader(), None, read), layout)]])
         host, number = result.is_cpu, value if reduction == NONE else result
         packed, keys = None, None
         if tie.indices is not None and tie.identity != "key":
@@ -242,8 +242,8 @@ class Evaluations:
         scores = called.scores() if called.scores is not None else None
         call = Call(
             place.backwards, place.step, tie.epoch if tie.epoch >= 0 else place.epoch, perf_counter_ns(), tie.loader,
-            number.item() if host else number.reshape(()), "", layout.rows, values, value.item() if host else value, 1,
-            valid, packed, -1, total, magnitude, 0.0, None, tie.identity, keys,
+            number.item() if host else number.reshape(()), "", layout.rows, values, value.item() if host else value,
+            divisor, valid, packed, -1, weight, 0.0, None, tie.identity, keys,
             _TEST if test_label.running() else _VALID,
         )  # fmt: skip
         return tie.drawn, call, _sums(values, scores, target, called.valid), scores, target

@@ -9,6 +9,7 @@ writing columns.
 
 from __future__ import annotations
 
+import math
 import sys
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,9 +60,8 @@ class Call(NamedTuple):
     """The index of each row, int64; None where there is none."""
     slot: int = -1
     """Of :class:`~onthefly.capture.margins.Margins`: where its scores are; -1 for nowhere."""
-    total: Tensor | None = None
-    """The reduced values, and their magnitudes, float64; None where that is their sum by the divisor."""
-    magnitude: Tensor | None = None
+    weight: Tensor | int = 1
+    """What each value weighs in the total."""
     shared: Number = 0.0
     """What of the loss has no samples."""
     components: dict[str, Tensor] | None = None
@@ -74,7 +74,7 @@ class Call(NamedTuple):
     """Code as in ``protocol.PHASES``."""
 
 
-PLAIN = Call._fields.index("total")
+PLAIN = Call._fields.index("weight")
 """As many fields has a call of one plain loss: the others are at their defaults (made at each step, each costs it)."""
 
 SLOT, COMPONENTS = Call._fields.index("slot"), Call._fields.index("components")
@@ -106,7 +106,7 @@ class Group:
             defaults = tuple(Call._field_defaults[name] for name in Call._fields[PLAIN:])
             calls = [(*call, *defaults) for call in calls]
         (self._number, self._step, self._epoch, self._time, self._loader, self._loss, self._reason, rows, values,
-         self._reduced, self._divisor, self._valid, self._samples, slots, totals, magnitudes, self._shared, components,
+         self._reduced, self._divisor, self._valid, self._samples, slots, self._weight, self._shared, components,
          self._identity, self._keys, self._phase) = zip(*calls)  # fmt: skip
         self._rows: int = rows[0]
         self._components: tuple[str, ...] = tuple(components[0] or ())
@@ -115,11 +115,13 @@ class Group:
         if self._rows:
             joined = torch.stack(values)
             tensors = {"values": joined.float()}
-            if totals[0] is None:
-                wide = joined.double()
-                tensors["total"], tensors["magnitude"] = wide.sum(1), wide.abs().sum(1)
-            else:
-                tensors["total"], tensors["magnitude"] = torch.stack(totals), torch.stack(magnitudes)
+            wide = joined.double()
+            if any(isinstance(weight, Tensor) for weight in self._weight):
+                wide = wide * torch.stack([
+                    weight if isinstance(weight, Tensor) else torch.full_like(value, weight)
+                    for weight, value in zip(self._weight, values)
+                ])  # fmt: skip
+            tensors["total"], tensors["magnitude"] = wide.sum(1), wide.abs().sum(1)
             for name in self._components:
                 tensors[f"component {name}"] = torch.stack([parts[name] for parts in components]).float()
             if slots[0] >= 0 and scores is not None:
@@ -183,14 +185,16 @@ class Group:
 
     def _verdicts(self, losses: Sequence[float], arrived: dict[str, Tensor]) -> list[Verdict]:
         """What each call is worth."""
-        return [
-            judge(loss, again, total / share if share else total, magnitude / share if share else magnitude, self._eps)
-            for loss, again, total, magnitude, share in zip(
-                losses, _numbers("reduced", self._reduced, arrived),
-                arrived["total"].tolist(), arrived["magnitude"].tolist(),
-                _numbers("divisor", self._divisor, arrived),
-            )
-        ]  # fmt: skip
+        verdicts: list[Verdict] = []
+        weighed = any(isinstance(weight, Tensor) for weight in self._weight)
+        for loss, again, total, magnitude, divisor, weight, shared in zip(
+            losses, _numbers("reduced", self._reduced, arrived),
+            arrived["total"].tolist(), arrived["magnitude"].tolist(),
+            _numbers("divisor", self._divisor, arrived), self._weight, _numbers("shared", self._shared, arrived),
+        ):  # fmt: skip
+            share = (1 if weighed else weight) / divisor if divisor else math.nan
+            verdicts.append(judge(loss, again, total * share + shared, magnitude * share, self._eps))
+        return verdicts
 
     def _counts(self, arrived: dict[str, Tensor]) -> bytes:
         """Elements averaged into each row, int32."""

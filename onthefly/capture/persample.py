@@ -76,7 +76,7 @@ class PerSample:
         else:
             tie, shares = self._untied(untied, crooked)
             groups = [shares]
-        return Samples(tie, joined(groups, shared), found, shared, factor)
+        return Samples(tie, joined(groups), found, shared, factor)
 
     def _grouped(self, tied: list[tuple[Term, Tied]]) -> tuple[Tie, list[list[Share]]]:
         """Terms of the same samples together; several groups where it was added up over batches, or parts of one."""

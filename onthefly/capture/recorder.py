@@ -349,7 +349,7 @@ class Recorder:
     def _add_samples(self, start: int, roots: tuple[Tensor, ...], read: Samples) -> None:
         """Record a loss that was taken apart."""
         (loader, epoch, indices, doubt, identity, drawn), found, shared = read.tie, read.found, read.shared
-        values, valid, total, magnitude, components = read.joined
+        values, valid, weight, divisor, components = read.joined
         rows, root, host = values.shape[0], roots[0], roots[0].is_cpu
         if len(found.terms) == 1 and found.terms[0].node is root.grad_fn and not self._per_sample.hooked:
             reader = READERS.get(found.terms[0].node.name())
@@ -370,8 +370,8 @@ class Recorder:
         numbers = (loss, found.value, shared) if shared is not None else (loss, found.value)
         loss, value, part = (*[number.item() if host else number for number in numbers], 0.0)[:3]
         self._blocks.calls.append(Call(
-            self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, value, 1, valid, packed,
-            self._blocks.slot_of(found.terms, rows), total, magnitude, part, components or None, identity,
+            self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, value, divisor, valid, packed,
+            self._blocks.slot_of(found.terms, rows), weight, part, components or None, identity,
             indices if identity == "key" else None,
         ))  # fmt: skip
         self._samples += rows

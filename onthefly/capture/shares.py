@@ -7,7 +7,6 @@ terms are reduced differently, the number of samples times what the sample gives
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import torch
@@ -46,9 +45,10 @@ class Joined(NamedTuple):
     """[rows]"""
     valid: Union[Tensor, int]
     """Elements averaged into each value: [rows], or one number for all."""
-    total: Tensor
-    """The script's number from the values, what is shared included; and the same of their magnitudes; float64."""
-    magnitude: Tensor
+    weight: Union[Tensor, int]
+    """What each value weighs in the total."""
+    divisor: Any
+    """Of the weighed sum of the values: then it is the script's number, but for what has no samples."""
     components: dict[str, Tensor]
     """What each term gave each sample [rows]; empty where there is one."""
 
@@ -108,7 +108,7 @@ def alike(groups: list[list[Share]]) -> bool:
     )
 
 
-def joined(groups: list[list[Share]], shared: Tensor | None) -> Joined:
+def joined(groups: list[list[Share]]) -> Joined:
     """The values of each group of samples, one group below the other."""
     first = groups[0][0]
     single = len(groups) == 1 and len(groups[0]) == 1
@@ -119,7 +119,8 @@ def joined(groups: list[list[Share]], shared: Tensor | None) -> Joined:
     else:
         rows = sum(group[0].values.shape[0] for group in groups)
         means = any(share.mean for share in groups[0])
-        columns = [torch.cat(parts) for parts in zip(*[_added_up(group, rows, means) for group in groups])]
+        parts = [_added_up(group, rows, means) for group in groups]
+        columns = parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts)]
         values, weight, divisor = columns[0], 1, rows if means else 1
         for column in columns[1:]:
             values = values + column
@@ -128,15 +129,7 @@ def joined(groups: list[list[Share]], shared: Tensor | None) -> Joined:
                 components[_unused(share.name, components)] = column
         if len(groups) > 1:
             valid = torch.cat([_spread(group[0]) for group in groups])
-    wide = values.double()
-    weighed = wide if isinstance(weight, int) else wide * weight
-    scale: Any = math.nan
-    if isinstance(divisor, Tensor) or divisor:
-        scale = (weight if isinstance(weight, int) else 1) / divisor
-    total = weighed.sum() * scale
-    if shared is not None:
-        total = total + shared
-    return Joined(values, valid, total, weighed.abs().sum() * scale, components)
+    return Joined(values, valid, weight, divisor, components)
 
 
 def _added_up(shares: list[Share], rows: int, means: bool) -> list[Tensor]:
