@@ -23,7 +23,7 @@ from onthefly.capture.accuracy import Accuracies
 from onthefly.capture.batches import MADE, NOT_INTEGERS, RecentBatches, in_order
 from onthefly.capture.graph import Unreadable, mark_scaled
 from onthefly.capture.group import Call, Group, groups
-from onthefly.capture.loaders import LoaderRecord
+from onthefly.capture.loaders import LoaderRecord, Loaders
 from onthefly.capture.logged import LoggedValues
 from onthefly.capture.noted import OpenLosses
 from onthefly.capture.persample import PerSample, Samples, reason_of, unscaled, whole
@@ -87,8 +87,8 @@ class Recorder:
         """Readers of losses that are back-propagated as they are, by the type of their node."""
         self._calm = False
         """The script's modes are off already."""
-        self._loaders: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
         self._recent = RecentBatches()
+        self._loaders = Loaders(self._recent, self.work_off)
         noted = OpenLosses()
         self._per_sample = PerSample(self._recent, noted)
         self.computed = noted.note
@@ -135,13 +135,7 @@ class Recorder:
 
     def open_source(self, loader: Any) -> LoaderRecord:
         """Where an iterator of this loader delivers to."""
-        record = self._loaders.get(loader)
-        if record is None:
-            record = LoaderRecord(len(self._loaders), loader, self._recent, self.work_off)
-            self._loaders[loader] = record
-        else:
-            record.renew(loader)
-        return record
+        return self._loaders.record(loader)
 
     def beware_of_hooks(self) -> None:
         """From now on saved tensors may have hooks, which must not be run once more than the script does."""
