@@ -21,6 +21,7 @@ from torch.overrides import has_torch_function
 
 from onthefly.capture.accuracy import Accuracies
 from onthefly.capture.batches import MADE, NOT_INTEGERS, RecentBatches, in_order
+from onthefly.capture.draws import Draws
 from onthefly.capture.graph import Unreadable, mark_scaled
 from onthefly.capture.group import Call, Group, groups
 from onthefly.capture.loaders import LoaderRecord, Loaders
@@ -89,6 +90,8 @@ class Recorder:
         """The script's modes are off already."""
         self._recent = RecentBatches()
         self._loaders = Loaders(self._recent, self.work_off)
+        self.took = Draws(self._recent).took
+        """Told of tensors that the script indexed, until it iterates a loader."""
         noted = OpenLosses()
         self._per_sample = PerSample(self._recent, noted)
         self.computed = noted.note
