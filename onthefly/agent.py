@@ -24,6 +24,7 @@ from onthefly.errors import Guard, HubUnavailable, Stop, report
 from onthefly.instruments.backward import BackwardInstrument
 from onthefly.instruments.copies import CopyInstrument
 from onthefly.instruments.data import DataInstrument
+from onthefly.instruments.draws import DrawInstrument
 from onthefly.instruments.evaluated import EvaluationInstrument
 from onthefly.instruments.functions import FunctionInstrument
 from onthefly.instruments.lightning import LightningInstrument
@@ -131,6 +132,7 @@ class Session:
             self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard, known=known)),
             self._arm("recording validation", lambda guard: EvaluationInstrument(self._recorder.evaluated, guard)),
             self._arm("following batches", lambda guard: CopyInstrument(self._recorder.copied, guard, known=known)),
+            self._arm("following draws", lambda guard: DrawInstrument(self._recorder.took, guard, known=known)),
             self._arm("recording steps", lambda guard: OptimizerInstrument(stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip
         self._hang_up = link.around(self._link.close)

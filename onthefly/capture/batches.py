@@ -139,15 +139,16 @@ class RecentBatches:
             return
         after = how(found.layout, source.shape, result.shape, args)
         if after is not None:
-            self._remember(result, found._replace(layout=after))
+            self.belongs(result, found._replace(layout=after))
 
     def drew(self, result: Tensor, drawn: list[int]) -> None:
         """The script itself took these rows of a tensor: a batch, of no loader."""
         layout = batch_first(result.shape)
         if layout is not None:
-            self._remember(result, Tied(Batch(None, -1, drawn, ()), 0, layout, ""))
+            self.belongs(result, Tied(Batch(None, -1, drawn, ()), 0, layout, ""))
 
-    def _remember(self, result: Tensor, tied: Tied) -> None:
+    def belongs(self, result: Tensor, tied: Tied) -> None:
+        """The elements of ``result`` are known to be of these samples."""
         if len(self._copies) >= MANY:
             self._copies = {key: found for key, found in self._copies.items() if found[0]() is not None}
             while len(self._copies) >= MANY:  # the oldest: a script that keeps all that it casts

@@ -7,6 +7,7 @@ a way of its own; it is then itself the root, and its own numbers are the sample
 
 from __future__ import annotations
 
+import weakref
 from operator import itemgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import StackDataset, Subset, TensorDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 IN_ORDER = {("datasets.arrow_dataset", "Dataset")}
 """Classes that fetch a whole batch at once (``__getitems__``) and are known to keep its order, by module and name."""
@@ -90,8 +91,16 @@ def batches_of(dataset: Any) -> Any:
     return (dataset, function) if isinstance(function, FunctionType) else False
 
 
+def weakly(one: Any) -> Callable[[], Any]:
+    """Gives the object, or None when it is gone; one that cannot be referred to weakly (a list) is held."""
+    try:
+        return weakref.ref(one)
+    except TypeError:
+        return lambda: one
+
+
 class Numbering:
-    """How the indices that a loader draws become those of the root data set.
+    """How the indices that a loader draws become those of the root data set, which is not kept alive.
 
     In this process the tables are looked up when a batch is fetched. Workers have copies, which are as the tables were
     when the workers started: so are ours.
@@ -99,9 +108,10 @@ class Numbering:
 
     def __init__(self, dataset: Any, *, copied: bool) -> None:
         """``copied``: workers fetch."""
-        self._subsets = list(nested(dataset))
-        self._tables = [_copy(subset.indices) for subset in self._subsets] if copied else None
-        self._root = root_of(dataset)
+        subsets = list(nested(dataset))
+        self._subsets = [weakly(subset) for subset in subsets]
+        self._tables = [_copy(subset.indices) for subset in subsets] if copied else None
+        self._root = weakly(root_of(dataset))
 
     @property
     def direct(self) -> bool:
@@ -110,20 +120,19 @@ class Numbering:
 
     def root(self, drawn: list[Any]) -> list[Any] | None:
         """Indices in the root data set; None where they cannot be told."""
-        tables = self._tables if self._tables is not None else [subset.indices for subset in self._subsets]
-        for table in tables:
-            try:
+        try:
+            for table in self._tables if self._tables is not None else [subset().indices for subset in self._subsets]:
                 drawn = _pick(table, drawn)
-            except (TypeError, LookupError):  # something that is no table of numbers
-                return None
+        except (TypeError, LookupError, AttributeError):  # something that is no table of numbers, or is gone
+            return None
         return drawn
 
     def from_the_start(self, indices: list[Any]) -> list[Any] | None:
         """The same indices without those that count from the end; None where the end cannot be told."""
         try:
-            size = len(self._root)
+            size = len(self._root())
             return [index if index >= 0 else index + size for index in indices]
-        except TypeError:  # no size, or no numbers
+        except TypeError:  # no size, no numbers, or nothing any more
             return None
 
 

@@ -6,13 +6,17 @@ one tuple, which is replaced as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
-from torch.utils.data import default_collate, default_convert
-from torch.utils.data.dataloader import _DatasetKind  # pyright: ignore[reportPrivateUsage]
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, default_collate, default_convert
+from torch.utils.data.dataloader import (
+    _DatasetKind,  # pyright: ignore[reportPrivateUsage]
+    _InfiniteConstantSampler,  # pyright: ignore[reportPrivateUsage]
+)
 
 from onthefly.capture.datasets import Numbering, batches_of, fetch_of
 from onthefly.capture.streams import NOT_BATCHED, Stream
@@ -73,6 +77,8 @@ class LoaderRecord:
         self._judged: Any = lambda: None
         """The collate function that the form is proven of: a weak reference."""
         self._streams = False
+        self._iterator: Any = lambda: None
+        """The newest, until it has come to its end: a weak reference."""
         self._workers: Any = lambda: None
         """The iterator whose workers go on from epoch to epoch: a weak reference."""
         self.renew(loader)
@@ -119,6 +125,15 @@ class LoaderRecord:
         sizes = {loader.batch_size, getattr(loader.batch_sampler, "batch_size", None)} - {None}
         if proof.unpacked and (not sizes or sizes & proof.unpacked):
             self.doubt = f"{UNPROVEN}: it unpacks a batch into as many names as that may have samples"
+
+    def begin(self, iterator: Any) -> None:
+        """This iterator is the one that delivers from now on."""
+        self._iterator = weakref.ref(iterator)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an iterator is there that has not come to its end."""
+        return self._iterator() is not None
 
     def stream(self, workers: int) -> Stream | None:
         """Tells an iterator of this loader the places of its samples; None where they have indices."""
@@ -189,12 +204,78 @@ class LoaderRecord:
 
     def finish(self) -> None:
         """The iterator is exhausted: that is an epoch of this loader."""
+        self._iterator = lambda: None
         self._end()
 
     def _end(self) -> None:
         self.running = False
         self.epoch += 1
         self._finished()
+
+
+class Made(NamedTuple):
+    """A loader of the script, while its data set lives."""
+
+    loader: Callable[[], Any]
+    owned: tuple[Callable[[], Any], ...]
+    """Its data set, and the samplers that the script gave it. All of these refer weakly."""
+    kind: tuple[Any, ...]
+    record: LoaderRecord
+
+
+class Loaders:
+    """All loaders of the script, and their names.
+
+    Many scripts make a new one for each epoch, often where they iterate it (``for x, y in DataLoader(...)``), so that
+    it is gone before its first batch has come. One of the same data set, batch size and order that comes when the old
+    one is through is the same to the user, and its epochs go on.
+    """
+
+    def __init__(self, recent: RecentBatches, finished: Callable[[], None]) -> None:
+        """``finished()`` is called at the end of each epoch of any of them."""
+        self._recent = recent
+        self._finished = finished
+        self._count = 0
+        self._records: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
+        self._made: list[Made] = []
+
+    def record(self, loader: Any) -> LoaderRecord:
+        """What is known of a loader, at each new iterator of it."""
+        record = self._records.get(loader)
+        if record is not None:
+            record.renew(loader)
+            return record
+        owned, kind = _made_of(loader)
+        record = next((made.record for made in self._made if _is_again(made, owned, kind)), None)
+        if record is not None:
+            record.renew(loader)
+        else:
+            record = LoaderRecord(self._count, loader, self._recent, self._finished)
+            self._count += 1
+        self._records[loader] = record
+        self._made = [made for made in self._made if made.owned[0]() is not None and made.record is not record]
+        with contextlib.suppress(TypeError):  # a list cannot be referred to weakly, and is not to be held
+            self._made.append(Made(weakref.ref(loader), tuple(map(weakref.ref, owned)), kind, record))
+        return record
+
+
+def _is_again(made: Made, owned: tuple[Any, ...], kind: tuple[Any, ...]) -> bool:
+    return (
+        made.kind == kind and made.loader() is None and not made.record.under_way
+        and all(before() is one for before, one in zip(made.owned, owned))
+    )  # fmt: skip
+
+
+def _made_of(loader: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What two loaders share if one is the other made anew: objects of the script's, and what else is alike."""
+    batches, sampler = loader.batch_sampler, loader.sampler
+    own = [one for one in (batches, sampler) if one is not None and type(one) not in _MADE_BY_LOADERS]
+    return (loader.dataset, *own), (
+        type(loader), loader.batch_size, loader.drop_last, type(batches), type(sampler)
+    )  # fmt: skip
+
+
+_MADE_BY_LOADERS = (BatchSampler, RandomSampler, SequentialSampler, _InfiniteConstantSampler)
 
 
 def _usual(*, batched: bool) -> Any:

@@ -19,10 +19,11 @@ from torch.overrides import has_torch_function
 from onthefly.capture.accuracy import Accuracies
 from onthefly.capture.batches import MADE, RecentBatches, in_order
 from onthefly.capture.blocks import Blocks
+from onthefly.capture.draws import Draws
 from onthefly.capture.evaluations import Evaluations, Place
 from onthefly.capture.graph import Unreadable, mark_scaled
 from onthefly.capture.group import Call
-from onthefly.capture.loaders import LoaderRecord
+from onthefly.capture.loaders import LoaderRecord, Loaders
 from onthefly.capture.logged import LoggedValues
 from onthefly.capture.noted import OpenLosses
 from onthefly.capture.packing import Packer
@@ -84,8 +85,10 @@ class Recorder:
         """Readers of losses that are back-propagated as they are, by the type of their node."""
         self._calm = False
         """The script's modes are off already."""
-        self._loaders: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
         self._recent = RecentBatches()
+        self._loaders = Loaders(self._recent, self.work_off)
+        self.took = Draws(self._recent).took
+        """Told of tensors that the script indexed, until it iterates a loader."""
         self._evaluations = Evaluations(self._recent, emit, notice, meter, self._where, self.work_off)
         self.evaluated = self._evaluations.note
         """Told of losses that were computed with gradients off."""
@@ -128,13 +131,7 @@ class Recorder:
 
     def open_source(self, loader: Any) -> LoaderRecord:
         """Where an iterator of this loader delivers to."""
-        record = self._loaders.get(loader)
-        if record is None:
-            record = LoaderRecord(len(self._loaders), loader, self._recent, self.work_off)
-            self._loaders[loader] = record
-        else:
-            record.renew(loader)
-        return record
+        return self._loaders.record(loader)
 
     def beware_of_hooks(self) -> None:
         """From now on saved tensors may have hooks, which must not be run once more than the script does."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function
 
 from onthefly.errors import leave_frame_out
 from onthefly.instruments.dynamo import skip
+from onthefly.instruments.standing import Standing, compiling, function_modes
 from onthefly.patching.slots import Slot
 
 if TYPE_CHECKING:
@@ -34,12 +34,8 @@ METHODS = (
 
 FUNCTIONS: list[tuple[Any, str]] = [
     (torch, "clone"), (torch, "flatten"), (torch, "reshape"), (torch, "detach"), (_nn, "pad"),
-    (torch.nn.functional, "one_hot"),
+    (_nn, "one_hot"),
 ]  # fmt: skip
-
-
-function_modes: Callable[[], int] = torch._C._len_torch_function_stack  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
-"""How many of the script's modes would see a call."""
 
 
 class CopyInstrument:
@@ -51,39 +47,65 @@ class CopyInstrument:
         ``known``: what stands in the slots stood there before the script began, so that this is what its modes and
         classes of tensors compare a function with.
         """
-        self._known = known
         self._copied = guard.around(copied)
         skip(self._copied, callees=True)
-        self._slots = [
-            *[Slot(Tensor, name, self._wrap) for name in METHODS if hasattr(Tensor, name)],
+        self._standing = Standing(known)
+        self._slots = self._standing.slots = [
+            *[Slot(Tensor, name, self._wrap_method) for name in METHODS if hasattr(Tensor, name)],
             *[Slot(owner, name, self._wrap) for owner, name in FUNCTIONS if hasattr(owner, name)],
         ]
+        # The same function again, as before: ``pickle`` looks for it in one place, the script in the other.
+        self._slots.append(Slot(torch.nn.functional, "one_hot", lambda slot, original: _nn.one_hot))
 
     def disarm(self) -> None:
         """Put back what was there."""
-        for slot in reversed(self._slots):
-            slot.restore()
+        self._standing.disarm()
 
     def _wrap(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        copied, name, owner, known = self._copied, slot.name, slot.owner, self._known
+        copied, name, standing = self._copied, slot.name, self._standing
 
         @functools.wraps(original)
         def copy(*args: Any, **named: Any) -> Any:
-            if torch.compiler.is_compiling():
+            if compiling():
+                if args and not isinstance(args[0], Tensor):
+                    return copy(*args[1:], **named)
                 return original(*args, **named)
-            if known and (function_modes() or not args or type(args[0]) is not Tensor) and has_torch_function(args):
-                return handle_torch_function(copy, args, *args, **named)
+            seen: Any = args
+            try:
+                if not args or type(args[0]) is not Tensor or function_modes():
+                    result, seen = standing.otherwise(original, copy, args, named)
+                else:
+                    result = original(*args, **named)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
+            # Asking a tensor for an attribute is something that a mode sees.
+            if (
+                seen and type(result) is Tensor and result is not seen[0] and not function_modes()
+                and not result.requires_grad and slot.enabled
+            ):  # fmt: skip
+                copied(name, seen[0], result, seen)
+            return result
+
+        return standing.present(original, copy, slot)
+
+    def _wrap_method(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
+        copied, name = self._copied, slot.name
+
+        @functools.wraps(original)
+        def copy(*args: Any, **named: Any) -> Any:
+            if compiling():
+                return getattr(args[0], name)(*args[1:], **named)
             try:
                 result = original(*args, **named)
             except BaseException as error:
                 leave_frame_out(error)
                 raise
-            if type(result) is Tensor and not result.requires_grad and slot.enabled and args and result is not args[0]:
+            if (
+                type(result) is Tensor and result is not args[0] and not function_modes() and not result.requires_grad
+                and slot.enabled
+            ):  # fmt: skip
                 copied(name, args[0], result, args)
             return result
 
-        skip(copy, callees=False)
-        if owner in (torch, Tensor):
-            copy.__module__ = "torch"
-            copy.__qualname__ = name if owner is torch else f"Tensor.{name}"
-        return copy
+        return self._standing.present(original, copy, slot)

@@ -62,6 +62,9 @@ class Source(Protocol):
     def finish(self) -> None:
         """The iterator is exhausted."""
 
+    def begin(self, iterator: Any) -> None:
+        """This iterator delivers from now on."""
+
     def stream(self, workers: int) -> Optional[Places]:
         """Where an iterator delivers to if its samples have no indices."""
 
@@ -84,6 +87,7 @@ class Feed:
     def begin(self, iterator: Any, source: Source, guard: Guard) -> None:
         """An epoch of this iterator begins, on the way to this source."""
         self._source = source
+        source.begin(iterator)
         self.finish = guard.around(source.finish)
         stream = self._stream = source.stream(iterator._num_workers)
         self.lose = guard.around(stream.lose) if stream is not None else None

@@ -7,10 +7,11 @@ the originals are plain functions that nobody inspects beyond ``__wrapped__``.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 _MISSING: Final = object()
 
@@ -37,6 +38,19 @@ class Slot:
     def restore(self) -> bool:
         """Switch ours off, and take it out if nobody stands on it; whether it is out."""
         self.enabled = False
+        return self._take_out()
+
+    @contextlib.contextmanager
+    def aside(self) -> Generator[None, None, None]:
+        """Ours is out for a while, if nobody stands on it, and comes back if nobody else has come since."""
+        out = self.enabled and self._take_out()
+        try:
+            yield
+        finally:
+            if out and self.enabled and vars(self.owner).get(self.name, _MISSING) is self._before:
+                setattr(self.owner, self.name, self._ours)
+
+    def _take_out(self) -> bool:
         if vars(self.owner).get(self.name, _MISSING) is not self._ours:
             return False
         if self._before is _MISSING:

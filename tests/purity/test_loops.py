@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from onthefly.capture.recorder import Recorder
-from onthefly.instruments import backward, data, functions, scaler
+from onthefly.instruments import backward, copies, data, functions, scaler
 from onthefly.protocol import Command
 from tests import loops
 from tests.conftest import REPOSITORY
@@ -40,7 +40,10 @@ TARGETS = [
     (data._SingleProcessDataLoaderIter, "_next_data"),
     (data._MultiProcessingDataLoaderIter, "_next_data"),
     *functions.LOSSES,
-    *functions.REDUCTIONS,
+    *[(owner, name) for owner in (torch, torch.Tensor) for name in functions.REDUCTIONS],
+    *[(torch.Tensor, name) for name in copies.METHODS],
+    *copies.FUNCTIONS,
+    (torch.nn.functional, "one_hot"),
     (scaler.GRAD_SCALER, "scale"),
 ]
 

@@ -235,7 +235,6 @@ def _of_torch() -> dict[Any, Maker]:
                          torch.FloatTensor, torch.IntTensor, torch.BoolTensor, torch.DoubleTensor), _array),
         **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), _join),
         rnn.pad_sequence: _pad,
-        F.one_hot: _one_hot,
         **dict.fromkeys((torch.zeros, torch.ones, torch.full, torch.empty), blank),
     }  # fmt: skip
 
@@ -245,6 +244,8 @@ def constructor(frame: Frame, node: ast.Call, thing: Any, given: Given) -> Optio
     found: Maker = None
     try:
         found = _of_torch().get(thing)
+        if found is None and thing in (F.one_hot, getattr(F.one_hot, "__wrapped__", None)):  # a slot: it changes
+            found = _one_hot
         numpy: Any = sys.modules.get("numpy")
         if found is None and numpy is not None:
             found = {
