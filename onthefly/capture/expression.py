@@ -125,11 +125,17 @@ class Expression:
     def _reduced(self, noted: Reader | None, node: Any, deep: int) -> Sum:
         """A reduction by hand: of what a loss function gave for each element, of a stack of numbers, or of anything."""
         by, child = MEAN if node.name() == "MeanBackward0" else SUM, only_input(node)
+        if child is None:
+            raise Unreadable(UNRELATED)
+        if not _shape(child):  # of a single number: itself
+            if isinstance(noted, Noted):
+                noted.finished()
+            return self._sum(child, deep - 1)
         if is_named(child, "StackBackward0") and child.next_functions[0][0] is not None:
             parts = [following for following, _ in child.next_functions]
             if all(part is not None and not _shape(part) for part in parts):
                 return self._stack(parts, by, deep - 1)
-        reader = self.reader_at(child) if child is not None else None
+        reader = self.reader_at(child)
         if reader is not None:
             read = Read(*reader.read(child))
             if not read.reduction and list(read.elements.shape) == _shape(child):
