@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 import torch
 from torch import Tensor
 
+from onthefly.capture.graph import only_input, through_hook
+from onthefly.capture.noted import Noted
 from onthefly.capture.reading import MEAN
 
 if TYPE_CHECKING:
@@ -57,6 +59,10 @@ def share_of(term: Term, layout: Layout) -> Share:
     counts = _counted(read.valid, layout) if read.valid is not None else size // rows
     if read.reduction != MEAN:
         sums = parts if parts.dim() == 1 else parts.sum(1)
+        unmasked = _unmasked(term, layout)
+        if unmasked is not None:  # the mean over what a mask lets through, by hand
+            values = scaled(sums / unmasked.clamp(min=1), tail[1:])
+            return Share(name, values, unmasked, tail[0].other, True, unmasked)
         if tail and _divides_by(tail[0], rows):  # the mean over the samples, by hand or as reduction="batchmean"
             return Share(name, scaled(sums, tail[1:]), 1, rows, True, counts)
         return Share(name, scaled(sums, tail), 1, 1, False, counts)
@@ -72,6 +78,39 @@ def share_of(term: Term, layout: Layout) -> Share:
 def _counted(valid: Tensor, layout: Layout) -> Tensor:
     parts = _parted(valid, layout)
     return parts.int() if parts.dim() == 1 else parts.sum(1)
+
+
+def _unmasked(term: Term, layout: Layout) -> Tensor | None:
+    """How many elements of each sample [rows] a mask lets through, where their sum was divided by just that number.
+
+    ``(values * mask).sum() / mask.sum()``, or with ``masked_fill``. What the divisor is, only its value tells: on an
+    accelerator, where nobody waits for it, such a loss stays a scaled sum.
+    """
+    other = term.tail[0].other if term.tail and term.tail[0].operator is torch.div else None
+    if not (isinstance(term.reader, Noted) and term.reader.of_elements) or other is None or not other.is_cpu:
+        return None
+    node = only_input(term.node)
+    name = node.name() if node is not None else ""
+    if name == "MulBackward0":
+        (left, _), (right, _) = node.next_functions
+        kept = "other" if right is None else "self" if left is None else ""
+    else:
+        kept = "mask" if name == "MaskedFillBackward0" else ""
+    if not kept or through_hook(node, kept):
+        return None
+    mask: Tensor = getattr(node, f"_saved_{kept}")
+    through = ~mask if kept == "mask" else mask != 0
+    if kept != "mask" and not bool((mask == through).all()):
+        return None
+    divisor, elements = other.item(), term.read.elements
+    spread = through.expand(elements.shape)
+    if spread.sum().item() == divisor:
+        share = 1
+    elif through.sum().item() == divisor and through.numel():  # of tokens, each with several numbers
+        share = elements.numel() // through.numel()
+    else:
+        return None
+    return _counted(spread, layout).div(share, rounding_mode="floor").int()
 
 
 def _parted(elements: Tensor, layout: Layout) -> Tensor:

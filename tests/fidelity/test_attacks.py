@@ -233,6 +233,43 @@ def masked_rows(net: Any, x: torch.Tensor, y: torch.Tensor) -> Any:
     return each.sum() / len(x), each
 
 
+class Steps(nn.Module):
+    """A recurrent network."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.first, self.cells = nn.Linear(3, 4), nn.GRU(4, 4, batch_first=batch_first)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.first(x)
+        return self.cells(out if self.cells.batch_first else out.transpose(0, 1))[0]
+
+
+@case("index", lambda: Steps(batch_first=True), (8, 3))
+def masked_steps(net: Any, x: torch.Tensor, y: torch.Tensor) -> Any:
+    """Sequences of their own length: the mean over the steps that a mask lets through, each of four numbers."""
+    mask = torch.arange(8) <= y[:, None]
+    wrong = (net(x) - 1) ** 2
+    each = (wrong * mask[:, :, None]).sum((1, 2)) / mask.sum(1)
+    return (wrong * mask[:, :, None]).sum() / mask.sum(), each
+
+
+@case("index", lambda: Steps(batch_first=False), (8, 3))
+def filled_steps(net: Any, x: torch.Tensor, y: torch.Tensor) -> Any:
+    """The same, time first, with what is beyond the end filled with zeros."""
+    beyond = (torch.arange(8) > y[:, None]).t()
+    wrong = (net(x) - 1).abs().sum(2).masked_fill(beyond, 0.0)
+    return wrong.sum() / (~beyond).sum(), wrong.sum(0) / (~beyond).sum(0)
+
+
+@case("index")
+def chosen_by_a_number(net: Any, x: torch.Tensor, y: torch.Tensor) -> Any:
+    """As Keras divides: where there is nothing, zero."""
+    each = F.cross_entropy(net(x), y, reduction="none")
+    count = torch.tensor(float(len(x)))
+    return torch.where(count == 0, torch.zeros(()), each.sum() / count), each
+
+
 @case("not known to be samples")
 def selected_rows(net: Any, x: torch.Tensor, y: torch.Tensor) -> Any:
     """A few rows have a label, all are pulled together: the few are not shared by all."""
