@@ -89,7 +89,7 @@ def _unmasked(term: Term, layout: Layout) -> Tensor | None:
     other = term.tail[0].other if term.tail and term.tail[0].operator is torch.div else None
     if not (isinstance(term.reader, Noted) and term.reader.of_elements) or other is None or not other.is_cpu:
         return None
-    node = only_input(term.node)
+    node: Any = only_input(term.node)
     name = node.name() if node is not None else ""
     if name == "MulBackward0":
         (left, _), (right, _) = node.next_functions
