@@ -14,7 +14,19 @@ from onthefly.capture.graph import Unreadable, leaf_of, only_input
 from onthefly.capture.layout import Layout, aligned, leading
 from onthefly.capture.noted import Noted, OpenLosses
 from onthefly.capture.paths import Paths, depends_on_parameters_alone, is_of_losses
-from onthefly.capture.shares import Joined, Share, added, alike, joined, name_of, scaled, share_of, value_of
+from onthefly.capture.shares import (
+    Joined,
+    Share,
+    added,
+    alike,
+    detach,
+    joined,
+    name_of,
+    reshape,
+    scaled,
+    share_of,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -227,7 +239,7 @@ def _by_first_axis(term: Term) -> Layout | None:
 
 def whole(roots: Sequence[Tensor]) -> Tensor:
     """What is back-propagated together."""
-    parts = [root.detach().reshape(()) for root in roots]
+    parts = [reshape(detach(root), ()) for root in roots]
     return parts[0] if len(parts) == 1 else sum(parts[1:], parts[0])
 
 
