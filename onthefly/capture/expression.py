@@ -125,18 +125,25 @@ class Expression:
     def _reduced(self, noted: Reader | None, node: Any, deep: int) -> Sum:
         """A reduction by hand: of what a loss function gave for each element, of a stack of numbers, or of anything."""
         by, child = MEAN if node.name() == "MeanBackward0" else SUM, only_input(node)
+        if child is None:
+            raise Unreadable(UNRELATED)
+        if not _shape(child):  # of a single number: itself
+            if isinstance(noted, Noted):
+                noted.finished()
+            return self._sum(child, deep - 1)
         if is_named(child, "StackBackward0") and child.next_functions[0][0] is not None:
             parts = [following for following, _ in child.next_functions]
             if all(part is not None and not _shape(part) for part in parts):
                 return self._stack(parts, by, deep - 1)
-        reader = self.reader_at(child) if child is not None else None
+        reader = self.reader_at(child)
         if reader is not None:
             read = Read(*reader.read(child))
             if not read.reduction and list(read.elements.shape) == _shape(child):
                 if isinstance(noted, Noted):
                     noted.finished()
                 value, divisor = reduced(read.elements, by), read.elements.numel() if by == MEAN else 1
-                read = read._replace(reduction=by, value=value, divisor=divisor)
+                valid = None if by == MEAN else read.valid  # a mean by hand is over those that do not count, too
+                read = read._replace(reduction=by, value=value, divisor=divisor, valid=valid)
                 return Sum(value, (Term(reader, child, read),), None, True)
         if noted is None:
             raise Unreadable(f"the loss ends in {node.name()}, and what was reduced was not seen")
@@ -231,6 +238,17 @@ class Expression:
         inner, made = self._sum(only_input(node), deep), node._input_metadata[0]
         return inner._replace(value=inner.value.to(made.device, made.dtype))
 
+    def chosen(self, node: Any, deep: int) -> Sum:
+        """``torch.where`` of numbers: the branch that the condition chose; on an accelerator nobody asks it."""
+        condition = saved(node, "condition", self._hooked)
+        if condition.numel() != 1 or not condition.is_cpu:
+            raise Unreadable("the loss is chosen by a condition that is not a number on the CPU")
+        branch = node.next_functions[0 if condition.item() else 1][0]
+        if branch is None:  # a constant, which the graph does not keep
+            raise Unreadable(UNRELATED)
+        inner = self._sum(branch, deep)
+        return inner._replace(value=inner.value.reshape(()))
+
     def curved(self, node: Any, deep: int) -> Sum:
         """A function that is not linear: of what has no samples, its value; of a loss, no sample has a share of it."""
         name = node.name()
@@ -307,6 +325,7 @@ _STEPS: dict[str, Callable[[Expression, Any, int], Sum]] = {
     "AliasBackward0": Expression.same,
     "CloneBackward0": Expression.same,
     "ToCopyBackward0": Expression.cast,
+    "WhereBackward0": Expression.chosen,
     **{f"{stem}Backward{number}": Expression.same
        for stem in ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Expand") for number in range(4)},
     **dict.fromkeys(_CURVED, Expression.curved),

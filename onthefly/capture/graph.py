@@ -36,10 +36,10 @@ def only_input(node: Any) -> Any:
     return node.next_functions[0][0]
 
 
-def of_a_parameter(node: Any) -> bool:
-    """Whether what it was computed from is a parameter itself, and nothing that a network made."""
+def leaf_of(node: Any) -> Any:
+    """The leaf (a parameter, say) that is the first input itself; None where a network made that."""
     made = node.next_functions[0][0] if node.next_functions else None
-    return made is not None and made.name().endswith("AccumulateGrad")
+    return made.variable if made is not None and made.name().endswith("AccumulateGrad") else None
 
 
 def mark_scaled(result: Any) -> None:

@@ -24,6 +24,10 @@ class Layout(NamedTuple):
     chunk: int
 
 
+MIXED = Layout(0, 0)
+"""Every element is of all samples: their axis was summed away."""
+
+
 def batch_first(shape: Shape) -> Layout | None:
     """Of a tensor whose first axis is that of the samples."""
     size = prod(shape)
@@ -71,12 +75,15 @@ def aligned(layout: Layout, before: Shape, after: Shape) -> Layout | None:
     """Through an elementwise step, a broadcast, or one that resizes other axes: axes are told from the last one.
 
     An axis of one that is stretched to the number of samples may be theirs as well ([B, 1] against [B], a well-known
-    mistake, or a contrast of all with all): whose such a square's elements are is not told.
+    mistake, or a contrast of all with all): whose such a square's elements are is not told. Nor is it of a single
+    sample that meets several rows: they may be others.
     """
     if list(before) == list(after):
         return layout
     narrow = [1] * (len(after) - len(before)) + list(before)
-    if any(old == 1 and new == layout.rows for old, new in zip(narrow, after)) and layout.rows > 1:
+    if layout.rows > 1 and any(old == 1 and new == layout.rows for old, new in zip(narrow, after)):
+        return None
+    if layout.rows == 1 and prod(after[: len(after) - len(before) + 1]) != prod(before[:1]):
         return None
     return carried(layout, before, after, lambda axis: axis + len(after) - len(before))
 
@@ -88,7 +95,7 @@ def viewed(base: Layout, shape: Shape, strides: Shape, offset: int, whole: int) 
     each row, and axes in another order are told; rows that are skipped or taken in another order are not.
     """
     size = prod(shape)
-    if not size:
+    if not size or offset + sum((size - 1) * stride for size, stride in zip(shape, strides)) >= whole:
         return None
     first, rest = divmod(offset, base.chunk)
     if _contiguous(shape, strides):

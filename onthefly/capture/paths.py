@@ -7,10 +7,14 @@ samples' axis went. The way is found once, by search; then it is walked again at
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch.nn import Parameter
+
 from onthefly.capture.graph import through_hook
-from onthefly.capture.rules import RULES, SAVED
+from onthefly.capture.layout import MIXED
+from onthefly.capture.rules import JOINING, RULES, SAVED, SUMMING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,15 +91,32 @@ class Paths:
         tied = self._find(tensor) if tensor is not None else None
         if tied is None or tied.doubt or tensor is None:
             return None
+        drawn = tied.batch.drawn
+        part = isinstance(drawn, list) and tied.layout.rows < len(drawn)
         shape = _shape(node, place)
         layout: Layout | None = rule(node, tied.layout, tensor.shape, shape)
         for above, place, number in reversed(passed):
-            if layout is None:
+            if layout is None or (part and above.name() in JOINING):
                 return None
             before, shape = shape, _shape(above, place)
             _, rule = RULES[above.name()][number]
             layout = rule(above, layout, before, shape)
+            if layout is MIXED:
+                return None
         return tied._replace(layout=layout) if layout is not None else None
+
+    def is_mixed(self, node: Any, rows: int, hooked: bool) -> bool:
+        """Whether it is arithmetic on parameters and on what was summed over all samples: it has no axis of theirs."""
+
+        def spent(below: Any) -> bool:
+            if below.name() not in SUMMING:
+                return False
+            child, rule = RULES[below.name()][0]
+            source, place = below.next_functions[child]
+            tied = self.prove(source, place, hooked) if source is not None else None
+            return tied is not None and rule(below, tied.layout, _shape(source, place), _shape(below, 0)) is MIXED
+
+        return depends_on_parameters_alone(node, rows, spent)
 
     def _search(self, start: Any, hooked: bool) -> Iterator[tuple[Hop, ...]]:
         """Ways to tensors of batches, by the first inputs first."""
@@ -117,22 +138,60 @@ class Paths:
                     pending.append((following[child][0], (*way, Hop(type(node), number))))
 
 
-def depends_on_parameters_alone(node: Any) -> bool:
-    """Whether arithmetic on parameters is all that a tensor was made by: a penalty, whose rows are no samples."""
+def depends_on_parameters_alone(node: Any, rows: int = -1, spent: Callable[[Any], bool] = lambda below: False) -> bool:
+    """Whether arithmetic on parameters is all that a tensor was made by: a penalty, whose rows are no samples.
+
+    Args:
+        node: where it was made.
+        rows: of the batch: a leaf with so many that is no ``Parameter`` may have one for each sample.
+        spent: tells nodes below which nothing needs to be looked at.
+    """
     pending, seen = [node], set[Any]()
     while pending:
-        node = pending.pop()
-        if node is None or node in seen:
+        below = pending.pop()
+        if below is None or below in seen:
             continue
-        seen.add(node)
-        name = node.name()
-        following = [child for child, _ in node.next_functions]
+        seen.add(below)
+        name = below.name()
+        if name.endswith("AccumulateGrad"):
+            leaf = below.variable
+            if not isinstance(leaf, Parameter) and leaf.dim() and leaf.shape[0] == rows:
+                return False
+            continue
+        if spent(below):
+            continue
+        following = [child for child, _ in below.next_functions]
         if name in ("MmBackward0", "DotBackward0") and all(following):  # of parameters by each other
             pass
-        elif len(seen) > MOST or not (name.endswith("AccumulateGrad") or name.rstrip("0123") in _ARITHMETIC):
+        elif len(seen) > MOST or not (name[-1:].isdigit() and name.rstrip("0123") in _ARITHMETIC) or _grows(below):
             return False
         pending += following
     return True
+
+
+def is_of_losses(node: Any) -> bool:
+    """Whether elements were made by elementwise steps of single numbers, one beside the other: losses, not samples."""
+    pending, seen = [node], set[Any]()
+    while pending and len(seen) < 64:
+        below = pending.pop()
+        if below is None or below in seen:
+            continue
+        seen.add(below)
+        following = [child for child, _ in below.next_functions]
+        if below.name() in ("StackBackward0", "CatBackward0"):
+            if all(child is None or prod(_shape(child, place)) == 1 for child, place in below.next_functions):
+                return True
+        elif below.name() in RULES and _shape(below, 0) == _shape(node, 0):
+            pending += following
+    return False
+
+
+def _grows(node: Any) -> bool:
+    """Whether a tensor without a gradient gave this axes that its other operand has not: data, by a parameter."""
+    following = [(child, place) for child, place in node.next_functions if child is not None]
+    if len(following) == len(node.next_functions):
+        return False
+    return prod(_shape(node, 0)) > max((prod(_shape(child, place)) for child, place in following), default=0)
 
 
 _PLAIN = """

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-from onthefly.capture.batches import COMPUTED, CROOKED, NO_LOADER, RecentBatches, Tie, Tied, name_samples
+from onthefly.capture.batches import CHANGED, COMPUTED, CROOKED, NO_LOADER, RecentBatches, Tie, Tied, name_samples
 from onthefly.capture.expression import PENALTY, Expression, Sum, Term
-from onthefly.capture.graph import Unreadable, of_a_parameter, only_input
+from onthefly.capture.graph import Unreadable, leaf_of, only_input
 from onthefly.capture.layout import Layout
 from onthefly.capture.noted import Noted, OpenLosses
-from onthefly.capture.paths import Paths, depends_on_parameters_alone
-from onthefly.capture.shares import Joined, Share, added, alike, joined, name_of, placed, scaled, share_of, value_of
+from onthefly.capture.paths import Paths, depends_on_parameters_alone, is_of_losses
+from onthefly.capture.shares import (
+    Joined,
+    Share,
+    added,
+    alike,
+    detach,
+    joined,
+    name_of,
+    placed,
+    reshape,
+    scaled,
+    share_of,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+MIXTURES = "the loss has another target for the same rows (mixup, cutmix): they may be mixtures of samples"
 
 
 class Samples(NamedTuple):
@@ -56,22 +72,26 @@ class PerSample:
         tied: list[tuple[Term, Tied]] = []
         untied: list[Term] = []
         crooked = False
-        shared = found.shared
         for term in found.terms:
             lies = self._tied(term)
             if lies is not None and lies.doubt != CROOKED:
                 tied.append((term, lies))
-            elif _is_penalty(term):
-                shared = added(shared, scaled(value_of(term), term.tail))
             else:
                 crooked = crooked or lies is not None
                 untied.append(term)
-        if tied:
-            samples = tied[0][1]
-            for term in untied:
-                if _may_have_samples(term, samples):
-                    raise Unreadable(f"the rows of a term of the loss ({name_of(term)}) are not known to be samples")
+        shared, rows = found.shared, tied[0][1].layout.rows if tied else -1
+        for term in list(untied):
+            alike = next((lies for known, lies in tied if _same_rows(term, known)), None)
+            if alike is not None:
+                tied.append((term, alike._replace(doubt=MIXTURES)))
+            elif _is_penalty(term, rows) or (tied and self._paths.is_mixed(term.node, rows, self.hooked)):
                 shared = added(shared, scaled(value_of(term), term.tail))
+            elif tied:
+                raise Unreadable(f"the rows of a term of the loss ({name_of(term)}) are not known to be samples")
+            else:
+                continue
+            untied.remove(term)
+        if tied:
             tie, groups = self._grouped(tied)
         else:
             tie, shares = self._untied(untied, crooked)
@@ -82,9 +102,12 @@ class PerSample:
         """Terms of the same samples together; several groups where it was added up over batches, or parts of one."""
         groups: list[tuple[Tied, list[Share]]] = []
         for term, lies in tied:
-            for known, shares in groups:
+            for place, (known, shares) in enumerate(groups):
                 if _same_samples(known, lies):
+                    if CHANGED in (known.doubt, lies.doubt) and not _same_rows(term, tied[0][0]):
+                        raise Unreadable("the loss has several terms, and the target of one was changed in place")
                     shares.append(share_of(term, lies.layout))
+                    groups[place] = known._replace(doubt=known.doubt or lies.doubt), shares
                     break
             else:
                 groups.append((lies, [share_of(term, lies.layout)]))
@@ -104,11 +127,14 @@ class PerSample:
         """Of a loss that no batch is known of: its first axis may be that of samples, whichever they are."""
         if not terms:
             raise Unreadable(PENALTY)
+        for term in terms:
+            if isinstance(term.reader, Noted) and term.reader.of_elements and is_of_losses(only_input(term.node)):
+                raise Unreadable("the loss is a sum of several losses in a tensor, which this version does not read")
         layouts = [_by_first_axis(term) for term in terms]
         layout = layouts[0]
         if layout is None or any(other is None or other.rows != layout.rows for other in layouts):
             raise Unreadable("the loss is of a single sample without a batch axis, or of none")
-        if len(terms) > 1 and not _of_one_origin(terms):
+        if len(terms) > 1 and not all(_same_rows(term, terms[0]) for term in terms):
             raise Unreadable("the loss has several terms whose rows are not known to be the same samples")
         tie = self._recent.computed(layout.rows)
         if crooked and tie.doubt == COMPUTED:
@@ -127,9 +153,9 @@ class PerSample:
             if lies is None and operand.grad_fn is not None:
                 lies = self._paths.prove(operand.grad_fn, operand.output_nr, self.hooked)
             lies = placed(lies, operand.shape, shape)
-            if lies is not None and lies.doubt != CROOKED:
+            if lies is not None and not lies.doubt:
                 return lies
-            doubtful = doubtful or lies
+            doubtful = lies if doubtful is None or doubtful.doubt == CROOKED else doubtful
         if not isinstance(reader, Noted):
             source, place = term.node.next_functions[0]
             if source is not None:
@@ -140,14 +166,14 @@ class PerSample:
         return doubtful
 
 
-def _is_penalty(term: Term) -> bool:
+def _is_penalty(term: Term, rows: int) -> bool:
     """Whether a term is of parameters alone: by hand, or by a loss function that one is given to."""
     reader = term.reader
-    if not isinstance(reader, Noted):
-        return of_a_parameter(term.node)
-    if reader.of_elements:
-        return depends_on_parameters_alone(term.node)
-    return any(isinstance(operand, Tensor) and operand.requires_grad and operand.is_leaf for operand in reader.operands)
+    if isinstance(reader, Noted) and reader.of_elements:
+        return depends_on_parameters_alone(term.node, rows)
+    leaves = reader.operands if isinstance(reader, Noted) else (leaf_of(term.node),)
+    return any(isinstance(leaf, Tensor) and leaf.requires_grad and leaf.is_leaf
+               and (isinstance(leaf, Parameter) or leaf.shape[:1] != (rows,)) for leaf in leaves)  # fmt: skip
 
 
 def _same_samples(one: Tied, other: Tied) -> bool:
@@ -157,40 +183,53 @@ def _same_samples(one: Tied, other: Tied) -> bool:
     )  # fmt: skip
 
 
-def _may_have_samples(term: Term, tied: Tied) -> bool:
-    """Whether some axis of a term is as long as the batch: it may be that of the samples."""
-    return tied.layout.rows in term.read.elements.shape or (
-        tied.layout.rows > 1 and term.read.elements.numel() % tied.layout.rows == 0
-    )
+def _same_rows(term: Term, other: Term) -> bool:
+    """Whether terms share a target, or what their rows were computed from: then their rows are the same."""
+    if term.read.elements.shape != other.read.elements.shape:
+        return False
+    if term.read.target is not None and term.read.target is other.read.target:
+        return True
+    return not _origins(term).isdisjoint(_origins(other))
 
 
-def _of_one_origin(terms: list[Term]) -> bool:
-    """Whether terms share a target, or what they were computed from: then their rows are the same."""
-    first = terms[0]
-    return all(
-        (term.read.target is not None and term.read.target is first.read.target)
-        or (only_input(term.node) is not None and only_input(term.node) is only_input(first.node))
-        for term in terms[1:]
-    )
+def _origins(term: Term) -> set[Any]:
+    """Where in the graph it was computed from, through steps that leave each element in its place."""
+    node, found = term.node, set[Any]()
+    while len(found) < 8 and node.next_functions:
+        node = node.next_functions[0][0]
+        if node is None or node.name().endswith("AccumulateGrad"):
+            break
+        found.add(node)
+        if node.name() not in _IN_PLACE:
+            break
+    return found
+
+
+_IN_PLACE = {
+    "LogSoftmaxBackward0", "SoftmaxBackward0", "SigmoidBackward0", "LogSigmoidBackward0", "ToCopyBackward0",
+    "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "CloneBackward0", "AliasBackward0",
+}  # fmt: skip
 
 
 def _by_first_axis(term: Term) -> Layout | None:
     shape, target = term.read.elements.shape, term.read.target
     if not shape or not shape[0]:
         return None
-    rows = shape[0]
+    rows, axes = shape[0], shape
     base = target._base if target is not None else None
     if (
         base is not None and target is not None and base.dim() > target.dim() and base.numel() == target.numel()
         and base.is_contiguous() and target.is_contiguous() and list(target.shape) == list(shape)
     ):  # fmt: skip
-        rows = base.shape[0]  # of tokens, flattened: the rows are those of the tensor that was
+        rows, axes = base.shape[0], base.shape  # of tokens, flattened: the rows are those of the tensor that was
+    if rows > 1 and axes[1:2] == (rows,):  # never a third one, in practice: batches of 32 images of 32 by 32
+        raise Unreadable("the loss is a square, and nothing tells which of its axes is that of the samples")
     return Layout(rows, term.read.elements.numel() // rows) if term.read.elements.numel() else None
 
 
 def whole(roots: Sequence[Tensor]) -> Tensor:
     """What is back-propagated together."""
-    parts = [root.detach().reshape(()) for root in roots]
+    parts = [reshape(detach(root), ()) for root in roots]
     return parts[0] if len(parts) == 1 else sum(parts[1:], parts[0])
 
 

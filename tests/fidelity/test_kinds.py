@@ -270,6 +270,9 @@ def test_any_shape_and_option(draw: st.DataObject) -> None:
             each = loss(source, target, "none").reshape(rows, -1)
     value = each.reshape(-1) if each.shape[1] == 1 else each.sum(1) if reduction.startswith("sum") else each.mean(1)
     (row,) = kept.rows()
+    if name == "poisson" and rows == classes:
+        assert "a square" in row.reason, "with a target that is not the batch's, either axis may be that of the samples"
+        return
     assert torch.equal(torch.tensor(row.losses), value.float()), row.reason
     assert row.certificate == "exact"
     assert row.samples == ([-1] * rows if name == "poisson" else list(range(rows))), "a sum is another target"
@@ -371,7 +374,7 @@ def test_operands_changed_in_place_are_not_read() -> None:
     assert [row.reason for row in kept.rows()] == [noted.CHANGED] * 2
 
 
-def test_a_stretched_target_has_no_index() -> None:
+def test_a_stretched_target_has_no_values() -> None:
     """[rows] against [rows, 1], a well-known mistake: no row of the square is a sample's."""
     model = nn.Linear(6, 4)
     with watched() as kept, warnings.catch_warnings():
@@ -379,4 +382,4 @@ def test_a_stretched_target_has_no_index() -> None:
         for x, y in DataLoader(dataset("single", 16), 8):
             F.l1_loss(model(x)[:, :1], y).backward()
             torch.poisson_nll_loss(model(x)[:, :1], y, True, False, 1e-8, 1).backward()
-    assert [(row.identity, row.certificate) for row in kept.rows()] == [("none", "exact")] * 4
+    assert ["a square" in row.reason for row in kept.rows()] == [True] * 4

@@ -295,7 +295,7 @@ def test_an_iterator_of_somebodys_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {(row.certificate, row.identity) for row in kept.rows()} == {("exact", "none")}
 
 
-def test_streams_are_numbered() -> None:
+def test_streams_have_losses_and_places() -> None:
     class Stream(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Any:
             return iter(dataset("class", 20))
@@ -305,6 +305,7 @@ def test_streams_are_numbered() -> None:
         for x, y in DataLoader(Stream(), 8):
             F.cross_entropy(model(x), y).backward()
     assert [len(row.losses) for row in kept.rows()] == [8, 8, 4]
+    assert [sample for row in kept.rows() for sample in row.samples] == list(range(20))
     assert {(row.certificate, row.identity) for row in kept.rows()} == {("exact", "stream")}
 
 

@@ -71,17 +71,17 @@ def classes(output: torch.Tensor, made: list[Any]) -> torch.Tensor:
     return F.cross_entropy(output, torch.cat([graph.y for graph in made]), reduction="none")
 
 
-@CASES.add("torch-geometric: DataLoader of graphs, a class for each", "exact")
+@CASES.add("torch-geometric: DataLoader of graphs, a class for each", "index")
 def classified(witness: Witness) -> State:
     return train(witness, 3, lambda out, batch: F.cross_entropy(out, batch.y), classes)
 
 
-@CASES.add("torch-geometric: DataLoader of graphs, two workers", "exact")
+@CASES.add("torch-geometric: DataLoader of graphs, two workers", "index")
 def workers(witness: Witness) -> State:
     return train(witness, 3, lambda out, batch: F.cross_entropy(out, batch.y), classes, num_workers=2)
 
 
-@CASES.add("torch-geometric: DataLoader of graphs, a value for each", "exact")
+@CASES.add("torch-geometric: DataLoader of graphs, a value for each", "index")
 def regressed(witness: Witness) -> State:
     return train(witness, 1, lambda out, batch: F.mse_loss(out, batch.value), lambda out, made: F.mse_loss(
         out, torch.cat([graph.value for graph in made]), reduction="none"))  # fmt: skip

@@ -43,22 +43,22 @@ def squares(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return F.mse_loss(x, y, reduction="none")
 
 
-@CASES.add("Keras on torch: fit(DataLoader), SparseCategoricalCrossentropy", "WhereBackward0")
+@CASES.add("Keras on torch: fit(DataLoader), SparseCategoricalCrossentropy", "index")
 def loader(witness: Witness) -> State:
     return fit(witness, "class", load("keras").losses.SparseCategoricalCrossentropy(from_logits=True), classes)
 
 
-@CASES.add("Keras on torch: fit(DataLoader), mean squared error", "WhereBackward0")
+@CASES.add("Keras on torch: fit(DataLoader), mean squared error", "index")
 def loader_values(witness: Witness) -> State:
     return fit(witness, "value", "mse", squares)
 
 
-@CASES.add("Keras on torch: fit(arrays), mean squared error", "WhereBackward0")
+@CASES.add("Keras on torch: fit(arrays), mean squared error", "exact")
 def arrays(witness: Witness) -> State:
     return fit(witness, "value", "mse", squares, arrays=True)
 
 
-@CASES.add("Keras on torch: fit(arrays), SparseCategoricalCrossentropy", "WhereBackward0")
+@CASES.add("Keras on torch: fit(arrays), SparseCategoricalCrossentropy", "exact")
 def array_classes(witness: Witness) -> State:
     return fit(
         witness, "class", load("keras").losses.SparseCategoricalCrossentropy(from_logits=True), classes, arrays=True

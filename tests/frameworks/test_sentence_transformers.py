@@ -103,7 +103,9 @@ class Similarity(torch.nn.Module):
         return load("sentence_transformers.util").cos_sim(first, second)
 
 
-@CASES.add("sentence-transformers: MultipleNegativesRankingLoss (targets are places in the batch)", "SubBackward0")
+@CASES.add(
+    "sentence-transformers: MultipleNegativesRankingLoss (targets are places in the batch)", "they are not samples"
+)
 def ranking(witness: Witness) -> State:
     sentences, losses = load("sentence_transformers"), load("sentence_transformers.sentence_transformer.losses")
     first, second = pairs()

@@ -60,7 +60,7 @@ def mixed_losses() -> State:
     ))  # fmt: skip
 
 
-@captured("not known to be samples")
+@captured("exact")
 def mixup() -> State:
     """Rows are mixed with others of the batch, and so are losses."""
 
