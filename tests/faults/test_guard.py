@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from onthefly import agent
-from onthefly.capture import group, recorder
+from onthefly.capture import blocks, group, persample, recorder
 from onthefly.capture.batches import RecentBatches
+from onthefly.capture.evaluations import Evaluations
+from onthefly.capture.expression import Expression
 from onthefly.capture.loaders import LoaderRecord
+from onthefly.capture.margins import Margins
+from onthefly.capture.noted import OpenLosses
+from onthefly.capture.packing import Packer
+from onthefly.capture.persample import PerSample
 from onthefly.capture.reading import NllReader
 from onthefly.capture.recorder import Recorder
 from onthefly.core.gate import Gate
@@ -28,24 +34,32 @@ POINTS: list[tuple[Any, str]] = [
     (Recorder, "observe"),
     (Recorder, "stepped"),
     (Recorder, "work_off"),
-    (Recorder, "_look_closer"),
-    (Recorder, "_packed"),
+    (Packer, "pack"),
     (LoaderRecord, "deliver"),
     (LoaderRecord, "finish"),
     (RecentBatches, "retire"),
     (RecentBatches, "let_go"),
     (RecentBatches, "take_over"),
     (LoaderRecord, "renew"),
-    (RecentBatches, "tie"),
-    (recorder, "follow"),
-    (recorder, "groups"),
+    (RecentBatches, "find"),
+    (PerSample, "measure"),
+    (Expression, "of"),
+    (persample, "joined"),
+    (OpenLosses, "note"),
+    (Margins, "note"),
+    (blocks, "groups"),
     (recorder, "metrics"),
     (group.Group, "records"),
     (group, "judge"),
-    (NllReader, "measure"),
+    (NllReader, "read"),
+    (Evaluations, "note"),
+    (Evaluations, "trained"),
     (Gate, "serve"),
     (agent.Session, "notice"),
 ]
+PLAYED = ("plain", "mixed_losses")
+"""A loop with validation, and one whose losses have several terms."""
+
 FAULTS = [ValueError, RecursionError, MemoryError, AttributeError, OSError]
 
 
@@ -76,11 +90,11 @@ def test_a_fault_of_ours_is_ours(
     capfd: pytest.CaptureFixture[str],
     survived: list[str],
 ) -> None:
-    plain = loops.run("plain")
+    plain = [loops.run(name) for name in PLAYED]
     with watched(ONTHEFLY_STRICT="0") as kept:
         monkeypatch.setattr(*point, _raise(kind))
         kept.session._gate.submit(Command(n=0, id="a", name="resume", args={}, by=""))
-        assert loops.run("plain") == plain
+        assert [loops.run(name) for name in PLAYED] == plain
         monkeypatch.undo()
     said = [line.split(" failed")[0] for line in capfd.readouterr().err.splitlines() if line.startswith("onthefly: ")]
     for guard in set(said):
@@ -91,7 +105,7 @@ def test_a_fault_of_ours_is_ours(
 def test_without_the_guard_the_script_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Guard, "around", lambda self, function: function)
     with watched():
-        monkeypatch.setattr(recorder, "follow", _raise(ValueError))
+        monkeypatch.setattr(PerSample, "measure", _raise(ValueError))
         with pytest.raises(ValueError, match="injected"):
             loops.run("plain")
 
