@@ -130,9 +130,13 @@ class NllReader(OperatorReader):
         return node._saved_self
 
 
+reshape, mean_of, sum_of = Tensor.reshape, Tensor.mean, Tensor.sum
+"""As they are before they are watched: our own calls tell nobody anything (3 to 10 us each in a real loop)."""
+
+
 def reduced(values: Tensor, reduction: int) -> Tensor:
     """Elements reduced as the script or a composite operator does it."""
-    return values.sum() if reduction == SUM else values.mean()
+    return sum_of(values) if reduction == SUM else mean_of(values)
 
 
 READERS: dict[str, Reader] = {

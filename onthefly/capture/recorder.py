@@ -40,7 +40,7 @@ from onthefly.capture.quiet import (
     profiling,
     undisturbed,
 )  # fmt: skip
-from onthefly.capture.reading import MEAN, READERS, Reader
+from onthefly.capture.reading import MEAN, READERS, Reader, mean_of, reshape
 from onthefly.capture.steps import metrics, rates
 from onthefly.core.threads import runs
 
@@ -309,7 +309,7 @@ class Recorder:
                 return False
             rows = elements.shape[0]
             counts = elements.numel() // rows
-            elements, divisor = elements.reshape(rows, -1).mean(1), rows
+            elements, divisor = mean_of(reshape(elements, (rows, -1)), 1), rows
         if (
             loader is None or loader.doubt or type(samples) is not list or len(samples) != rows
             or target._version not in loader.fresh or value is None
