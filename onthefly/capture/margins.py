@@ -51,12 +51,13 @@ class Margins:
     """Scores of the calls of the block that is being filled. Gradients are off."""
 
     def __init__(self) -> None:
-        self._scores: Tensor | None = None
-        """[slots, rows, classes]: log-probabilities of the calls that were copied."""
-        self._targets: Tensor | None = None
-        """[slots, rows]"""
+        self._scores = self._targets = torch.empty(0)
+        """[slots, rows, classes], log-probabilities of the calls that were copied; and [slots, rows]."""
+        self._places: list[tuple[Tensor, Tensor]] = []
+        """The parts of both, by slot: indexing them anew at each step would cost as much as the copies."""
         self._shape: object = None
-        """Of one call's scores, their dtype and device."""
+        """Of one call's scores, and their dtype and device."""
+        self._dtype = self._device = None
         self._used = 0
         self._parts: list[tuple[Tensor, Tensor]] = []
         """Confidence and margin of what is worked off already [calls, rows], in the order of slots."""
@@ -65,25 +66,34 @@ class Margins:
 
     def note(self, scores: Tensor, targets: Tensor) -> int:
         """Log-probabilities [rows, classes] and target classes [rows] of one call; its slot, or -1."""
-        if scores.dim() != 2 or targets.dim() != 1 or scores.numel() > MAX_SCORES or scores.shape[1] < 2:
-            return -1
-        key = scores.shape, scores.dtype, scores.device
-        if key != self._shape or self._used == SLOTS or scores.numel() > MAX_BUFFERED:
+        slot = self._used
+        if (
+            scores.shape != self._shape or slot == SLOTS
+            or scores.dtype is not self._dtype or scores.device != self._device
+        ):  # fmt: skip
+            if scores.dim() != 2 or targets.dim() != 1 or scores.numel() > MAX_SCORES or scores.shape[1] < 2:
+                return -1
             self._work_off()
             if scores.numel() > MAX_BUFFERED:
                 self._add(*_measured(scores[None], targets[None]))
                 return self._before - 1
-            if key != self._shape:
-                self._shape = key
-                self._scores = scores.new_empty((SLOTS, *scores.shape))
-                self._targets = targets.new_empty((SLOTS, *targets.shape))
-        if self._scores is None or self._targets is None:
+            self._make_room(scores, targets)
+            slot = 0
+        elif targets.dim() != 1:
             return -1
-        slot = self._used
-        self._scores[slot].copy_(scores)
-        self._targets[slot].copy_(targets)
+        room, other = self._places[slot]
+        room.copy_(scores)
+        other.copy_(targets)
         self._used = slot + 1
         return self._before + slot
+
+    def _make_room(self, scores: Tensor, targets: Tensor) -> None:
+        """For calls like this one."""
+        if (scores.shape, scores.dtype, scores.device) != (self._shape, self._dtype, self._device):
+            self._shape, self._dtype, self._device = scores.shape, scores.dtype, scores.device
+            self._scores = scores.new_empty((SLOTS, *scores.shape))
+            self._targets = targets.new_empty((SLOTS, *targets.shape))
+            self._places = list(zip(self._scores.unbind(0), self._targets.unbind(0)))
 
     def take(self) -> Scores:
         """All slots since the last call; they are free again."""
@@ -92,7 +102,7 @@ class Margins:
         return Scores([row for part, _ in parts for row in part], [row for _, part in parts for row in part])
 
     def _work_off(self) -> None:
-        if self._used and self._scores is not None and self._targets is not None:
+        if self._used:
             self._add(*_measured(self._scores[: self._used], self._targets[: self._used]))
             self._used = 0
 
