@@ -24,7 +24,7 @@ from onthefly.capture.graph import Unreadable
 from onthefly.capture.group import Call
 from onthefly.capture.layout import Layout
 from onthefly.capture.packing import Packer
-from onthefly.capture.quiet import autocast_as_now, capturing, intercepted, profiling, undisturbed
+from onthefly.capture.quiet import autocast_as_now, capturing, intercepted, profiling, tracing, undisturbed
 from onthefly.capture.reading import MEAN, NONE, Read, Reader, reduced
 from onthefly.capture.shares import joined, placed, share_of
 from onthefly.capture.transfer import Transfer
@@ -125,7 +125,7 @@ class Evaluations:
         if torch.is_grad_enabled() or (newest is not None and self._recent.tied is newest):
             return  # nothing needs a gradient; or it is of the batch that was back-propagated last
         place = self._where()
-        if place is None or result.is_meta or intercepted() or profiling() or capturing(result):
+        if place is None or result.is_meta or tracing() or intercepted() or profiling() or capturing(result):
             return
         autocast = autocast_as_now(result.device.type)
         with undisturbed():

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from onthefly.capture.called import FUNCTIONS, Called
 from onthefly.capture.graph import Unreadable
-from onthefly.capture.quiet import autocast_as_now, check_plain
+from onthefly.capture.quiet import autocast_as_now, check_plain, tracing
 from onthefly.capture.reading import MEAN, Read, Reader, reduced
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class OpenLosses:
 
     def note(self, function: Callable[..., Any], result: Tensor, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         """``result`` is what the function (by its name: one of :data:`FUNCTIONS`) just gave for these arguments."""
-        if _c._functorch.peek_interpreter_stack() is not None:
+        if _c._functorch.peek_interpreter_stack() is not None or tracing():
             return  # tensors of a transform (vmap, grad) mean nothing once it has returned
         with _c.DisableTorchFunction():  # a mode or a tensor subclass sees attributes, too
             node: Any = result.grad_fn

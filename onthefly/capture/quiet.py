@@ -20,6 +20,9 @@ dispatch_modes, function_modes, autocasting = (
 )  # fmt: skip
 """Where all three say no (0, 0, False), the script has no mode on but, perhaps, gradients."""
 
+tracing: Callable[[], Any] = _c._get_tracing_state
+"""Not None while ``torch.jit.trace`` records, to which sizes are tensors, and our operators part of the program."""
+
 profiling: Callable[[], bool] = _c._autograd._profiler_enabled
 """Whether a profiler of torch's is on, in which operators of ours would be counted."""
 

@@ -122,6 +122,10 @@ def test_every_signal_reaches_the_scripts_handler(here: Home, place: str) -> Non
     assert script.ends() == -signal.SIGKILL
 
 
+DYNAMO = 1
+"""What Python ends with after an interrupt where torch's compiler, at exit, imports `tabulate`, if that is installed:
+plain or watched."""
+
 CASES = [(place, number) for place in PLACES for number in LETHAL]
 
 
@@ -138,7 +142,7 @@ def test_an_interrupt_ends_the_script(here: Home, place: str, times: int) -> Non
     script = Script(here, place)
     for _ in range(times):
         script.send(signal.SIGINT)
-    assert script.ends() == -signal.SIGINT
+    assert script.ends() in (-signal.SIGINT, DYNAMO)
     assert script.words().count("KeyboardInterrupt\n") == 1
 
 
