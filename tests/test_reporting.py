@@ -27,7 +27,7 @@ def test_a_line_says_what_was_recorded(tmp_path: Path, monkeypatch: pytest.Monke
     model = nn.Linear(6, 4)
     with watched() as kept:
         for number, (x, y) in enumerate(DataLoader(dataset("class", 24), 8)):
-            loss = F.cross_entropy(model(x), y if number else y + 0)
+            loss = F.cross_entropy(model(x if number else x + 0), y if number else y + 0)
             (loss if number < 2 else torch.exp(loss)).backward()
     seen("loop", "mixed", kept)
     row("kind", "a | b", losses="all", identity="index", certificate="exact")
@@ -35,7 +35,7 @@ def test_a_line_says_what_was_recorded(tmp_path: Path, monkeypatch: pytest.Monke
     assert rows[1] == {
         "kind": "loop", "name": "mixed", "losses": "2 of 3 calls", "identity": "none (1), index (1)",
         "certificate": "exact (2), none (1)",
-        "reason": "the loss ends in ExpBackward0, which this version does not read; "
+        "reason": "the loss is the exponential of a mean or sum, which no sample has a share of; "
                   "the loss's target is not a tensor of a batch (it was copied or computed)",
     }  # fmt: skip
     page = fidelity.page(rows, [("test_x[a]", "a fault")])

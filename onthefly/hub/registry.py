@@ -180,7 +180,7 @@ class LiveSession:
         """Records were committed."""
         assert self.store is not None
         info = self.info
-        info.backwards, info.samples = self.store.backward_rows, self.store.sample_rows
+        info.backwards, info.samples = self.store.backwards, self.store.samples
         info.logs = self.store.log_rows
         info.metrics += [name for name in written.metric_names if name not in info.metrics]
         self._advance(written.backwards, 0)

@@ -15,7 +15,15 @@ import duckdb
 
 from onthefly.errors import Refused
 from onthefly.hub import schema
-from onthefly.hub.columns import Words, backward_columns, metric_columns, optional_columns, sample_columns, stacked
+from onthefly.hub.columns import (
+    TRAIN,
+    Words,
+    backward_columns,
+    metric_columns,
+    optional_columns,
+    sample_columns,
+    stacked,
+)
 from onthefly.protocol import MAX_COMPONENTS, Logged, Metrics, Records
 
 if TYPE_CHECKING:
@@ -118,6 +126,9 @@ class Store:
         self.metric_rows = self._count("metrics_stored")
         self.sample_rows = self._count("samples")
         self.log_rows = self._count("logs")
+        self.backwards = self._count("backwards WHERE phase = 'train'")
+        """Calls of the training, and below the samples of these; the rows of both tables have validation as well."""
+        self.samples = self._count("samples WHERE phase = 'train'")
         found = self._database.execute("SELECT rank, pid, seq FROM saved").fetchall()
         self._saved: dict[tuple[int, int], int] = {(rank, pid): seq for rank, pid, seq in found}
 
@@ -187,6 +198,8 @@ class Store:
         self.backward_rows += len(written.backwards.get("backward", ()))
         self.metric_rows += len(written.metrics.get("value", ()))
         self.sample_rows += written.samples
+        self.backwards += sum(int((part["phase"] == TRAIN).sum()) for part in backwards)
+        self.samples += sum(int((part["phase"] == TRAIN).sum()) for parts in samples.values() for part in parts)
         self.log_rows += written.logs
         return written
 

@@ -97,6 +97,7 @@ def _alone(places: Tensor) -> Pair:
 
 def _changed(places: Tensor) -> Pair:
     x, y = X[places], Y[places]
+    x += 1
     y += 1
     return x, y
 
