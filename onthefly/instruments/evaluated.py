@@ -6,6 +6,7 @@ just that, 0.1 us, and call what was there.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +48,36 @@ class EvaluationInstrument:
         self._scripted: list[int] = []
         """Ours among them."""
         self._slots = [Slot(owner, name, self._wrap) for owner, name in SLOTS]
+        self._aside = contextlib.ExitStack()
+        self._anomalies = Slot(torch, "set_anomaly_enabled", self._wrap_anomalies)
 
     def disarm(self) -> None:
         """Put back what was there."""
+        self._anomalies.restore()
+        self._aside.close()
         for slot in reversed(self._slots):
             slot.restore()
         for function in self._scripted:
             self._operators.pop(function, None)
+
+    def _wrap_anomalies(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Anomaly detection prints the frames of each forward call: ours stand aside while it is on."""
+
+        @functools.wraps(original)
+        def set_anomaly_enabled(*args: Any, **named: Any) -> Any:
+            try:
+                result = original(*args, **named)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
+            if slot.enabled:
+                self._aside.close()
+                if torch.is_anomaly_enabled():
+                    for ours in self._slots:
+                        self._aside.enter_context(ours.aside())
+            return result
+
+        return set_anomaly_enabled
 
     def _wrap(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         evaluated, operator = self._evaluated, self._operators.get(id(original))
