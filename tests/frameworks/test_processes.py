@@ -39,4 +39,4 @@ def test_weights_are_those_of_plain_python(script: str, home: Home) -> None:
     assert trained(home.watched(*arguments)) == plain
     calls = home.get("sessions/last/backwards")
     assert calls
-    assert {call["certificate"] for call in calls} == {"none" if script.startswith("keras") else "exact"}
+    assert {call["certificate"] for call in calls} == {"exact"}
