@@ -6,6 +6,7 @@ from typing import Any, Union  # msgspec evaluates these, on Python 3.9 too
 
 import msgspec
 
+from onthefly.protocol.control import Controls, JournalEntry
 from onthefly.protocol.words import Answer, State, Stream
 
 # Agent to hub.
@@ -149,10 +150,43 @@ class Answered(msgspec.Struct, kw_only=True):
     answer: Answer
 
 
-AgentMessage = Union[Hello, Records, Metrics, StateChanged, Described, Noticed, Logged, Answered]
+class Controlled(msgspec.Struct, kw_only=True):
+    """What is under control now; replaces what was said before."""
+
+    controls: Controls
+
+
+class Journaled(msgspec.Struct, kw_only=True):
+    """A change was made."""
+
+    entry: JournalEntry
+
+
+class Proposed(msgspec.Struct, kw_only=True):
+    """A rank's answer to :class:`Propose`: it will hold there until the decision, or it is past it already."""
+
+    n: int
+    accepted: bool
+    step: int
+    """Steps that it has finished."""
+
+
+class Asked(msgspec.Struct, kw_only=True):
+    """A rank asks for a command to all ranks: a moment has come that only it may have seen (a metric of its own)."""
+
+    name: str
+    args: dict[str, Any] = {}
+    by: str
+    reason: str
+
+
+AgentMessage = Union[
+    Hello, Records, Metrics, StateChanged, Described, Noticed, Logged, Answered, Controlled, Journaled, Proposed, Asked,
+]  # fmt: skip
 AGENT_KINDS = {
     "hello": Hello, "records": Records, "metrics": Metrics, "state": StateChanged,
     "described": Described, "notice": Noticed, "logged": Logged, "answered": Answered,
+    "controls": Controlled, "journaled": Journaled, "proposed": Proposed, "asked": Asked,
 }  # fmt: skip
 """The ``kind`` of a frame, and what its payload is."""
 
@@ -182,6 +216,22 @@ class Command(msgspec.Struct, kw_only=True):
     name: str
     args: dict[str, Any]
     by: str
+    at: int = -1
+    """To be done when so many steps are finished, by all ranks alike; -1: at the next pause point."""
+
+
+class Propose(msgspec.Struct, kw_only=True):
+    """To each of several ranks: hold when so many steps are finished, until the :class:`Decision` of that number."""
+
+    n: int
+    step: int
+
+
+class Decision(msgspec.Struct, kw_only=True):
+    """All ranks hold there, or will: what was sent with ``at`` is done; or they do not: go on, it is proposed again."""
+
+    n: int
+    go: bool
 
 
 class Denied(msgspec.Struct, kw_only=True):
@@ -190,6 +240,8 @@ class Denied(msgspec.Struct, kw_only=True):
     reason: str
 
 
-HubMessage = Union[Welcome, Ack, Command, Denied]
-HUB_KINDS = {"welcome": Welcome, "ack": Ack, "command": Command, "denied": Denied}
+HubMessage = Union[Welcome, Ack, Command, Propose, Decision, Denied]
+HUB_KINDS = {
+    "welcome": Welcome, "ack": Ack, "command": Command, "propose": Propose, "decision": Decision, "denied": Denied,
+}  # fmt: skip
 """The ``kind`` of a frame, and what its payload is; the hub's frames all have ``seq`` 0."""

@@ -6,6 +6,8 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 
 import msgspec
 
+from onthefly.protocol.commands import COMMANDS
+from onthefly.protocol.control import Controls, Journal
 from onthefly.protocol.words import Answer, Phase, State, Stream
 
 
@@ -89,6 +91,8 @@ class Session(msgspec.Struct, kw_only=True):
     unsaved_since: Optional[float] = None
     """Since when arriving records could not be saved (they wait in memory); None: all is saved."""
     unsaved_reason: str = ""
+    controls: Controls = msgspec.field(default_factory=Controls)
+    """Pauses that are planned, parameter groups, checkpoints, watchdogs, and what was changed."""
 
 
 class Sessions(msgspec.Struct, kw_only=True):
@@ -352,7 +356,7 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Logs, OriginRequest, Pass, Runs, Series,
-    Sessions, ClientMessage, HubEvent, ColumnsHeader,
+    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Journal, Logs, OriginRequest, Pass, Runs,
+    Series, Sessions, ClientMessage, HubEvent, ColumnsHeader, *COMMANDS.values(),
 )  # fmt: skip
 """What the dashboard's types are generated from."""

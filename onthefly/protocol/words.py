@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -44,6 +44,8 @@ PHASES = ("train", "valid", "test", "scan")
 """By code, as in :class:`Records`."""
 
 Stream = Literal["stdout", "stderr"]
+
+Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 Status = Literal["accepted", "applied", "refused", "failed", "busy"]
 Durability = Literal["accepted", "saved", "durable"]

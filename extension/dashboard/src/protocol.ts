@@ -18,6 +18,42 @@ export interface Answer {
   result?: Record<string, unknown>;
 }
 
+/** Forget the pauses that were set for a later moment. */
+export interface Cancel {
+}
+
+/** Keep the state of this moment, in memory to go back to and on disk. */
+export interface Checkpoint {
+  name?: string;
+}
+
+/** A checkpoint that is kept. */
+export interface CheckpointInfo {
+  name: string;
+  run: string;
+  step: number;
+  epoch: number;
+  time: number;
+  why: "asked" | "every" | "pause" | "signal" | "trial";
+  memory: number;
+  disk: number;
+  state: "durable" | "failed" | "memory" | "writing";
+  fault?: string;
+  back?: boolean;
+  reason?: string;
+}
+
+/** How the script goes on after a trial: with the change, without it, or from before both (``neither``). */
+export interface Choose {
+  keep: "neither" | "with" | "without";
+}
+
+/** Clip gradients before each step, by their norm or each by value; with neither, clip no more. */
+export interface Clip {
+  norm?: number | null;
+  value?: number | null;
+}
+
 /** One array of a binary message. */
 export interface Column {
   name: string;
@@ -50,6 +86,30 @@ export interface CommandRequest {
   by?: string;
 }
 
+/** All of it; sent whole whenever something changed. */
+export interface Controls {
+  pauses?: PlannedPause[];
+  groups?: ParameterGroup[];
+  clip?: string;
+  frozen?: string[];
+  frozen_parameters?: number;
+  subset?: SubsetInfo | null;
+  checkpoints?: CheckpointInfo[];
+  keep?: Record<string, unknown>;
+  watches?: WatchInfo[];
+  findings?: Finding[];
+  trial?: TrialInfo | null;
+}
+
+/** At a pause: run the script's next step again, and name the first operation whose result is not finite. */
+export interface Diagnose {
+}
+
+/** Delete a checkpoint. */
+export interface Drop {
+  checkpoint: string;
+}
+
 /** The body of every HTTP error. */
 export interface ErrorAnswer {
   error: Fault;
@@ -67,6 +127,20 @@ export interface Fault {
   code: string;
   message: string;
   remedy?: string;
+}
+
+/** Something that a watchdog found, newest last. */
+export interface Finding {
+  alarm: string;
+  step: number;
+  time: number;
+  text: string;
+  flight?: string;
+}
+
+/** Keep parameters as they are, by name: ``encoder.*``; their gradients are left out of each step. */
+export interface Freeze {
+  pattern: string;
 }
 
 /** ``GET .../histogram?run&epoch&phase&bins``: the per-sample losses of one epoch (default: the newest). */
@@ -107,6 +181,36 @@ export interface HubStatus {
   free: number;
 }
 
+/** ``GET /api/v1/sessions/{id}/journal``: in the order in which things were done. */
+export interface Journal {
+  session: string;
+  entries: JournalEntry[];
+}
+
+/** One change, after it was made. ``point`` counts the pause points passed: it tells apart two optimizers' steps. */
+export interface JournalEntry {
+  time: number;
+  run: string;
+  step: number;
+  epoch: number;
+  backward: number;
+  point: number;
+  name: string;
+  args: Record<string, unknown>;
+  before: Record<string, unknown>;
+  after: Record<string, unknown>;
+  by: string;
+}
+
+/** When checkpoints are made by themselves, and how many bytes they may take. */
+export interface Keep {
+  every?: number | null;
+  on_pause?: boolean | null;
+  on_signal?: boolean | null;
+  memory?: number | null;
+  disk?: number | null;
+}
+
 /** Something that the script wrote: one or more lines, or a state of a progress bar. */
 export interface LogEntry {
   row: number;
@@ -143,15 +247,38 @@ export interface OriginRequest {
   origin: string;
 }
 
+/** One parameter group of an optimizer, as it was when the script was last held or a command was done. */
+export interface ParameterGroup {
+  optimizer: number;
+  kind: string;
+  group: number;
+  parameters: number;
+  values: Record<string, number | number[]>;
+}
+
 /** Opens the page once, in a frame at ``/?pass=<text>``; ``POST /api/v1/token`` takes it for the token. */
 export interface Pass {
   text: string;
   seconds?: number;
 }
 
+/** Hold the script: after the step that runs, or at a later moment; several moments may be set at once. */
+export interface Pause {
+  step?: number | null;
+  epoch?: number | null;
+  when?: string;
+  release?: boolean;
+}
+
 /** Answered with :class:`Pong`. */
 export interface Ping {
   type: "ping";
+}
+
+/** A pause at a later moment. */
+export interface PlannedPause {
+  text: string;
+  by: string;
 }
 
 /** Answer to :class:`Ping`. */
@@ -169,6 +296,15 @@ export interface Rank {
   name?: string;
   state?: "crashed" | "ended" | "imported" | "lost" | "paused" | "pausing" | "running" | "starting" | "stopped";
   trains?: boolean;
+}
+
+/** Let the script go on. */
+export interface Resume {
+}
+
+/** Go back to a checkpoint of this epoch, in place; the script stays paused. */
+export interface Rewind {
+  checkpoint?: string;
 }
 
 /** A line of training within a session. */
@@ -242,6 +378,7 @@ export interface Session {
   logs?: number;
   unsaved_since?: number | null;
   unsaved_reason?: string;
+  controls?: Controls;
 }
 
 /** A session is new or changed; sent for every session, at most some ten times a second each. */
@@ -255,6 +392,14 @@ export interface Sessions {
   sessions: Session[];
 }
 
+/** Set a number of an optimizer's parameter groups: ``lr``, ``weight_decay``, ``momentum``, ``betas``, ... */
+export interface Set {
+  name: string;
+  value: number | number[];
+  group?: number;
+  optimizer?: number;
+}
+
 /** The state of the world; sent first, after each subscription, and after a client fell behind. */
 export interface Snapshot {
   type: "snapshot";
@@ -263,12 +408,82 @@ export interface Snapshot {
   cursor: string;
 }
 
+/** Let the script do so many steps, and hold it again. */
+export interface Step {
+  steps?: number;
+}
+
+/** End the script: by an exception at its next pause point, so that its ``finally`` and ``atexit`` run. */
+export interface Stop {
+  now?: boolean;
+}
+
 /** Follow one session; answered with a :class:`Snapshot` and its columns. Replaces the one before. */
 export interface Subscribe {
   type: "subscribe";
   session: string;
   metrics?: string[];
   points?: number;
+}
+
+/** Which samples are drawn from now on, by their index in the data set. */
+export interface Subset {
+  mode: "all" | "exclude" | "include" | "weights";
+  samples?: number[];
+  weights?: number[];
+  loader?: string;
+  add?: boolean;
+}
+
+/** Which samples are drawn. */
+export interface SubsetInfo {
+  mode: "exclude" | "include" | "weights";
+  count: number;
+  loader: string;
+  since: number;
+}
+
+/** From here, so many steps without a change and so many with it on the same data; then it waits for ``choose``. */
+export interface Trial {
+  steps: number;
+  name: "clip" | "freeze" | "set" | "unfreeze";
+  args?: Record<string, unknown>;
+}
+
+/** A trial: the same steps without and with a change. */
+export interface TrialInfo {
+  steps: number;
+  change: string;
+  phase: "choose" | "over" | "with" | "without";
+  start: number;
+  without?: number[];
+  changed?: number[];
+  effect?: number | null;
+  low?: number | null;
+  high?: number | null;
+  verdict?: string;
+}
+
+/** Let parameters train that :class:`Freeze` keeps. */
+export interface Unfreeze {
+  pattern?: string;
+}
+
+/** What a watchdog does when it finds something. */
+export interface Watch {
+  alarm: string;
+  action: "log" | "off" | "pause" | "rewind";
+  parameters?: Record<string, number>;
+}
+
+/** A watchdog, and what it does. */
+export interface WatchInfo {
+  alarm: string;
+  text: string;
+  cost: string;
+  action: "log" | "off" | "pause" | "rewind";
+  parameters?: Record<string, number>;
+  found?: number;
 }
 
 export type ClientMessage = Subscribe | SendCommand | Ping;
