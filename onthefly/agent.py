@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from onthefly.actions.control import Control
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
-from onthefly.core.gate import Gate, Place
+from onthefly.core.gate import Place
 from onthefly.core.kernel import cancelled, in_background_task, notebook
 from onthefly.core.meter import Meter
 from onthefly.errors import Guard, HubUnavailable, Stop, report
@@ -34,8 +35,6 @@ from onthefly.instruments.stdio import StdioInstrument
 from onthefly.link.link import Link
 from onthefly.protocol import (
     PROTOCOL,
-    Answer,
-    Answered,
     Command,
     Described,
     Hello,
@@ -102,12 +101,16 @@ class Session:
         """The script itself, on whose standard error the user is told what concerns all."""
         meter = Meter()
         self._recorder = Recorder(self._record, self.notice, meter, run)
-        self._gate = Gate(self._answer, self._announce, world_size=self._ranks)
+        self._control = Control(
+            lambda message: self._link.send(message), self._announce, notice=self.notice, ranks=self._ranks,
+            passed=lambda: self._place().step, run=lambda: self._recorder.run,
+        )  # fmt: skip
+        self._gate = self._control.gate
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
         self._link = Link(
             settings, _hello(settings, role, run), link,
-            on_command=self._gate.submit, on_open=self._opened, on_lost=self._lost, gather=self._log.take,
+            on_command=self._control.take, on_open=self._opened, on_lost=self._lost, gather=self._log.take,
         )  # fmt: skip
         gate = Guard("the gate", strict=settings.strict, notify=self.notice)
         self._flush = gate.around(self._send_all)
@@ -127,16 +130,19 @@ class Session:
             self._arm("recording the log", lambda guard: StdioInstrument(self._log.written, guard)),
             self._arm("watching data loaders", lambda guard: DataInstrument(self._open_source, meter, guard)),
             self._arm("reading losses", lambda guard: BackwardInstrument(
-                self._recorder.observe, self._recorder.beware_of_hooks, guard)),
-            self._arm("noting scalers", lambda guard: ScalerInstrument(self._recorder.scaled, guard)),
+                self._recorder.observe, self._recorder.beware_of_hooks, self._gate, self._hold_here, guard)),
+            self._arm("noting scalers", lambda guard: ScalerInstrument(
+                self._recorder.scaled, self._gate, self._hold_here, guard)),
             self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard, known=known)),
             self._arm("recording validation", lambda guard: EvaluationInstrument(self._recorder.evaluated, guard)),
             self._arm("following batches", lambda guard: CopyInstrument(self._recorder.copied, guard, known=known)),
             self._arm("following draws", lambda guard: DrawInstrument(self._recorder.took, guard, known=known)),
-            self._arm("recording steps", lambda guard: OptimizerInstrument(stepped, self._gate, self._hold, guard)),
         ]  # fmt: skip
+        self._steps = self._arm("recording steps", lambda guard: OptimizerInstrument(
+            stepped, self._gate, self._hold, self._control.seen, guard))  # fmt: skip
+        self._instruments.append(self._steps)
         self._hang_up = link.around(self._link.close)
-        gate.disarm = self._instruments[-1].disarm
+        gate.disarm = self._steps.disarm
 
     @property
     def run(self) -> str:
@@ -279,14 +285,22 @@ class Session:
 
     def _hold(self) -> None:
         """After an optimizer's step, where parameters are consistent: send what there is, then do what was asked."""
+        place = self._place()
+        if not self._gate.due(place):
+            return
         self._flush()
         try:
-            self._serve(self._place())
+            self._serve(place)
         except Stop:
             if in_background_task():
                 raise cancelled() from None
             raise
         self._recorder.held()
+
+    def _hold_here(self) -> None:
+        """At a place that serves where no optimizer's step comes by: before a backward call, after a scaler's step."""
+        if not self._steps.inside and self._recorder.is_training_thread():
+            self._hold()
 
     def _send_all(self) -> None:
         self._recorder.work_off(wait=True)
@@ -303,16 +317,15 @@ class Session:
             self._gate.submit(Command(n=-1, id="steps", name="stop", args={}, by="doctor"))
 
     def _place(self) -> Place:
-        return Place(self._recorder.step, self._recorder.epoch)
+        recorder = self._recorder
+        steps = recorder.step if self._control.seen or recorder.step else recorder.backwards
+        return Place(steps, recorder.epoch, recorder.backwards, self._steps.points)
 
     def _record(self, message: Records | Metrics) -> None:
         if not self._running:
             self._running = True
             self._announce("running", "", "")
         self._link.send(message)
-
-    def _answer(self, answer: Answer) -> None:
-        self._link.send(Answered(answer=answer))
 
     def _announce(self, state: State, by: str, reason: str) -> None:
         place = self._place()
@@ -338,6 +351,7 @@ class Session:
         self._told.add("opened")
 
     def _lost(self, error: HubUnavailable) -> None:
+        self._control.lost()
         if "lost" not in self._told and self._speaks:
             remedy = f" ({error.remedy})" if error.remedy else ""
             report(f"{error.message}{remedy}; the script goes on, its records wait in {self.settings.data_dir}")

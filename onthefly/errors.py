@@ -118,6 +118,17 @@ def leave_frame_out(error: BaseException) -> None:
         error.__traceback__ = error.__traceback__.tb_next
 
 
+def outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, Exception | None]:
+    """What a command's own code gives, or what it raises: its sender is told, and the script goes on.
+
+    ``BaseException`` (an interrupt, a stop) passes.
+    """
+    try:
+        return function(*args), None
+    except Exception as error:  # noqa: BLE001 - a boundary between our faults and the user's script, as in Guard
+        return None, error
+
+
 class Guard:
     """Stands around our code inside the user's process: what fails there is counted, reported once, and disarmed.
 

@@ -1,22 +1,28 @@
 """The gate: the one place where the training thread waits for us, and where commands reach live objects.
 
-Thread rules. Any thread may :meth:`Gate.submit`; only the training thread calls :meth:`Gate.serve`, and only at a
-point where parameters and optimizer state are consistent (after an optimizer's step). The hot path is one attribute,
-:attr:`Gate.waiting`, read at each such point; nothing is locked unless something waits.
+Thread rules. Any thread may :meth:`Gate.submit`, :meth:`Gate.propose` and :meth:`Gate.decide`; only the training thread
+calls :meth:`Gate.serve`, and only at a point where parameters and optimizer state are consistent (after an optimizer's
+step). The hot path is one attribute, :attr:`Gate.waiting`, read at each such point; nothing is locked unless something
+waits. What the commands do is not known here: whoever builds the gate registers it.
 """
 
 from __future__ import annotations
 
 import queue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from onthefly.errors import Stop
-from onthefly.protocol import Answer, Command
+from onthefly.errors import Refused, Stop, outcome
+from onthefly.protocol import COMMANDS, Answer, Command, Decision, arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from onthefly.protocol import State
+    from onthefly.protocol import CommandArguments, State
+
+MAX_PLANS = 100
+
+UNDECIDED_SECONDS = 30.0
+"""How long a rank holds for a decision that does not come, before it goes on."""
 
 
 class Place(NamedTuple):
@@ -24,6 +30,21 @@ class Place(NamedTuple):
 
     step: int
     epoch: int
+    backward: int = 0
+    point: int = 0
+    """Pause points passed: the steps of all optimizers."""
+
+
+class Plan(NamedTuple):
+    """A pause at a later moment, or something else that is done then."""
+
+    text: str
+    by: str
+    reached: Callable[[Place], bool]
+    same: bool
+    """All ranks of a job come to it at the same step, as none but a number of steps can promise."""
+    act: Callable[[Place], None] | None = None
+    """What is done; None: the script is held."""
 
 
 class Gate:
@@ -34,115 +55,245 @@ class Gate:
         answer: Callable[[Answer], None],
         announce: Callable[[State, str, str], None],
         *,
-        world_size: Callable[[], int] = lambda: 1,
+        ranks: Callable[[], int] = lambda: 1,
+        passed: Callable[[], int] = lambda: 0,
+        ask: Callable[[str, str], None] = lambda by, reason: None,
     ) -> None:
-        """``announce(state, by, reason)`` tells the hub of a change of state; both callables must not block.
+        """``announce(state, by, reason)`` tells the hub of a change of state; it and ``answer`` must not block.
 
-        ``world_size()`` says how many ranks train together now: a script may become one of them when it has begun.
+        ``ranks()`` says how many ranks train together now: a script may become one of them when it has begun.
+        ``passed()`` gives the steps that are finished, from any thread. ``ask(by, reason)`` has all ranks pause.
         """
         self.waiting = False
-        """A command waits: read by the training thread at every pause point."""
+        """Something waits: read by the training thread at every pause point."""
+        self.reachable = False
+        """An optimizer's step has come by here: until then, other places have to serve (see ``instruments``)."""
         self.paused = False
+        self.prepare: Callable[[Any, Any, Any], Any] | None = None
+        """Called before each outermost step of an optimizer, with its arguments; gives them changed, or None."""
         self.stopped_by: str | None = None
         """Who stopped the script here; None: nobody."""
-        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self.plans: list[Plan] = []
+        """What is planned for a later moment; the training thread's alone."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called on the training thread after something was done, and before it is held."""
+        self._queue: queue.SimpleQueue[Command | Decision] = queue.SimpleQueue()
+        self._later: list[Command] = []
+        """Commands that all ranks do at one step, by that step."""
+        self._boundary: tuple[int, int] | None = None
+        """Number and step of a proposal that is not decided: the thread does not go past that step."""
         self._answer = answer
         self._announce = announce
-        self._world_size = world_size
+        self._ranks = ranks
+        self._passed = passed
+        self._ask = ask
         self._closed = False
-        self._actions: dict[str, Callable[[Command, Place], Answer]] = {
-            "pause": self._pause,
-            "resume": self._resume,
+        self.actions: dict[str, Callable[[Any, Place, str], dict[str, Any] | None]] = {
+            "pause": self._pause, "resume": self._resume, "step": self._step, "cancel": self._cancel,
             "stop": self._stop,
-        }
+        }  # fmt: skip
+        """What each command does."""
+        """What each command does."""
+
+    def register(self, name: str, action: Callable[[Any, Place, str], dict[str, Any] | None]) -> None:
+        """``action(arguments, place, by)`` does that command on the training thread; what it returns is the result.
+
+        It raises :class:`~onthefly.errors.Refused` where it did nothing, and says why.
+        """
+        self.actions[name] = action
 
     def submit(self, command: Command) -> None:
-        """Take a command from any thread; it is answered at the next pause point, or when the session closes."""
+        """Take a command from any thread; it is answered at a pause point, or when the session closes."""
         if self._closed:
             self._answer(_refusal(command, -1, "the script has ended", ""))
             return
-        if command.name == "pause" and self._world_size() == 1 and not self.paused:
+        if command.name == "pause" and not command.args and not self.paused and command.at < 0:
             self._announce("pausing", command.by, "")
-        self._commands.put(command)
+        self._queue.put(command)
         self.waiting = True
+
+    def propose(self, n: int, step: int) -> tuple[bool, int]:
+        """From the link's thread: whether this rank will not go past ``step``, and the steps it has finished.
+
+        The boundary is set before the count is read, and the training thread counts before it looks at the boundary:
+        so one of the two sees the other.
+        """
+        self._boundary = (n, step)
+        self.waiting = True
+        passed = self._passed()
+        return not self._closed and (self.paused or passed < step), passed
+
+    def decide(self, n: int, *, go: bool) -> None:
+        """From the link's thread: what was proposed under that number holds, or does not; -1: nothing does."""
+        self._queue.put(Decision(n=n, go=go))
+        self.waiting = True
+
+    def due(self, place: Place) -> bool:
+        """On the training thread, where :attr:`waiting` is set: whether anything is to be done here."""
+        if not self._queue.empty() or (self._boundary is not None and place.step >= self._boundary[1]):
+            return True
+        return any(command.at <= place.step for command in self._later) or any(p.reached(place) for p in self.plans)
 
     def serve(self, place: Place) -> None:
         """On the training thread: do what waits, and hold while paused. Raises :class:`~onthefly.errors.Stop`.
 
         An interrupt (Ctrl-C) while paused ends the pause and passes on, as it would under plain Python.
         """
-        self.waiting = False
         try:
-            while self.paused or not self._commands.empty():
-                self._do(self._commands.get(), place)
+            self._come_to(place)
+            while self.paused or self._undecided(place) or not self._queue.empty():
+                self._take(place)
         finally:
             if self.paused:
                 self.paused = False
                 self._announce("running", "", "the pause was interrupted")
+            self.waiting = bool(self.plans or self._later or self._boundary)
+            if not self._queue.empty():
+                self.waiting = True
 
     def refuse(self, reason: str) -> None:
         """On the training thread, at a point that is none to hold at: answer what waits."""
         self.waiting = False
-        while not self._commands.empty():
-            self._answer(_refusal(self._commands.get(), -1, reason, ""))
+        while not self._queue.empty():
+            item = self._queue.get()
+            if isinstance(item, Command):
+                self._answer(_refusal(item, -1, reason, ""))
         if not self.paused:
             self._announce("running", "", "")
 
     def stay(self, place: Place, reason: str) -> None:
         """The script has finished: hold it as if paused, until a command or an interrupt lets it end."""
-        self.paused = True
-        self._announce("paused", "", reason)
+        self._hold("", reason)
         try:
             while self.paused:
-                self._do(self._commands.get(), place)
+                self._take(place)
         except (Stop, KeyboardInterrupt):
             self.paused = False
+
+    def hold(self, by: str, reason: str) -> None:
+        """On the training thread: the script is to be held here, or in several ranks by all as soon as they agree."""
+        if self._ranks() > 1:
+            self._ask(by, reason)
+        else:
+            self._hold(by, reason)
 
     def close(self, place: Place) -> None:
         """No pause point will come any more: refuse what still waits."""
         self._closed = True
-        while not self._commands.empty():
-            command = self._commands.get()
+        waiting = [*self._later]
+        while not self._queue.empty():
+            item = self._queue.get()
+            waiting += [item] if isinstance(item, Command) else []
+        for command in waiting:
             self._answer(_refusal(command, place.step, "the script ended before its next optimizer step", ""))
 
-    def _do(self, command: Command, place: Place) -> None:
-        action = self._actions.get(command.name)
-        if action is None:
-            known = ", ".join(self._actions)
-            self._answer(_refusal(command, place.step, f"unknown command {command.name!r}", f"known here: {known}"))
-            return
-        self._answer(action(command, place))
-        if command.name == "stop":
-            raise Stop
-
-    def _pause(self, command: Command, place: Place) -> Answer:
-        ranks = self._world_size()
-        if ranks > 1:
-            return _refusal(
-                command, place.step,
-                f"this script runs in {ranks} ranks, and pausing one alone would kill the job",
-                "pausing all ranks at one step is not in this version; use stop, or let it run",
-            )  # fmt: skip
+    def _hold(self, by: str, reason: str) -> None:
         if not self.paused:
             self.paused = True
-            self._announce("paused", command.by, "")
-        return _applied(command, place)
+            self.changed()
+            self._announce("paused", by, reason)
 
-    def _resume(self, command: Command, place: Place) -> Answer:
+    def _come_to(self, place: Place) -> None:
+        """What was planned for here, and what all ranks do at this step."""
+        for plan in [plan for plan in self.plans if plan.reached(place)]:
+            self.plans.remove(plan)
+            if plan.act is not None:
+                plan.act(place)
+            elif plan.same or self._ranks() == 1:
+                self._hold(plan.by, f"{plan.text} was reached")
+            else:
+                self._ask(plan.by, f"{plan.text} was reached")
+        for command in [command for command in self._later if command.at <= place.step]:
+            self._later.remove(command)
+            self._do(command, place)
+
+    def _undecided(self, place: Place) -> bool:
+        return self._boundary is not None and place.step >= self._boundary[1]
+
+    def _take(self, place: Place) -> None:
+        """Wait for the next thing, and do it."""
+        try:
+            item = self._queue.get() if not self._undecided(place) else self._queue.get(timeout=UNDECIDED_SECONDS)
+        except queue.Empty:
+            self._boundary = None  # the hub is gone: hold nobody
+            return
+        if isinstance(item, Decision):
+            if self._boundary is not None and item.n in (-1, self._boundary[0]):
+                self._boundary = None
+        elif item.at > place.step:
+            self._later.append(item)
+        else:
+            self._do(item, place)
+
+    def _do(self, command: Command, place: Place) -> None:
+        action = self.actions.get(command.name)
+        if action is None or command.name not in COMMANDS:
+            known = ", ".join(self.actions)
+            self._answer(_refusal(command, place.step, f"unknown command {command.name!r}", f"known here: {known}"))
+            return
+        try:
+            given = arguments(command.name, command.args)
+        except ValueError as error:
+            self._answer(_refusal(command, place.step, str(error), ""))
+            return
+        result, fault = outcome(action, given, place, command.by)
+        if isinstance(fault, Refused):
+            answer = _refusal(command, place.step, fault.message, fault.remedy)
+        elif fault is not None:
+            answer = Answer(id=command.id, n=command.n, status="failed", step=place.step,
+                            reason=f"{type(fault).__name__}: {fault}"[:500], remedy="please report it")  # fmt: skip
+        else:
+            answer = Answer(id=command.id, n=command.n, status="applied", step=place.step, result=result or {})
+        self.changed()
+        self._answer(answer)
+        if self.stopped_by is not None:
+            raise Stop
+
+    def _pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+        if given.step is not None:
+            if given.step <= place.step:
+                raise Refused(f"step {given.step} is behind: {place.step} are finished")
+            self.plan(Plan(f"step {given.step}", by, lambda now: now.step >= given.step, True))
+            return {"planned": f"step {given.step}"}
+        if given.epoch is not None:
+            if given.epoch <= place.epoch:
+                raise Refused(f"epoch {given.epoch} has begun: the script is in epoch {place.epoch}")
+            self.plan(Plan(f"epoch {given.epoch}", by, lambda now: now.epoch >= given.epoch, False))
+            return {"planned": f"epoch {given.epoch}"}
+        self._hold(by, "")
+        return {}
+
+    def plan(self, plan: Plan) -> None:
+        """On the training thread: do that when its moment has come."""
+        if len(self.plans) >= MAX_PLANS:
+            raise Refused(f"{MAX_PLANS} pauses are planned already", "cancel forgets them")
+        self.plans.append(plan)
+        self.waiting = True
+
+    def _resume(self, given: CommandArguments, place: Place, by: str) -> None:
         if not self.paused:
-            return _refusal(command, place.step, "the script is not paused", "")
+            raise Refused("the script is not paused")
+        self._go_on(by)
+
+    def _go_on(self, by: str) -> None:
+        if self.paused:
+            self.paused = False
+            self._announce("running", by, "")
+
+    def _step(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+        end = place.step + given.steps
+        self.plan(Plan(f"step {end}", by, lambda now: now.step >= end, True))
+        self._go_on(by)
+        return {"planned": f"step {end}"}
+
+    def _cancel(self, given: CommandArguments, place: Place, by: str) -> dict[str, Any]:
+        forgotten = [plan.text for plan in self.plans if plan.act is None]
+        self.plans = [plan for plan in self.plans if plan.act is not None]
+        return {"forgotten": forgotten}
+
+    def _stop(self, given: CommandArguments, place: Place, by: str) -> None:
         self.paused = False
-        self._announce("running", command.by, "")
-        return _applied(command, place)
-
-    def _stop(self, command: Command, place: Place) -> Answer:
-        self.paused = False
-        self.stopped_by = command.by
-        return _applied(command, place)
-
-
-def _applied(command: Command, place: Place) -> Answer:
-    return Answer(id=command.id, n=command.n, status="applied", step=place.step)
+        self.stopped_by = by
 
 
 def _refusal(command: Command, step: int, reason: str, remedy: str) -> Answer:

@@ -2,6 +2,9 @@
 
 ``Tensor.backward`` calls it through the module, and so do GradScaler, accelerate, Lightning, Hugging Face and closures.
 ``torch.autograd.grad`` and ``torch.func`` do not: their losses are not seen.
+
+It is a pause point as well, for loops in which no optimizer's step comes by (SGD by hand, optimizers that step within
+backward): what the script made of the gradients before is done.
 """
 
 from __future__ import annotations
@@ -19,22 +22,40 @@ from onthefly.patching.slots import Slot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onthefly.core.gate import Gate
     from onthefly.errors import Guard
 
 
 _autograd: Any = torch._C._autograd  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownMemberType]
 
 
+graph_task: Any = torch._C._current_graph_task_id  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownMemberType]
+
+PATIENCE = 256
+"""Backward calls without an optimizer's step (accumulation) after which none is expected any more."""
+
+
 class BackwardInstrument:
     """The slot ``torch.autograd.backward``, and two that tell when saved tensors may have hooks."""
 
-    def __init__(self, observe: Callable[..., None], beware: Callable[[], None], guard: Guard) -> None:
+    def __init__(
+        self,
+        observe: Callable[..., None],
+        beware: Callable[[], None],
+        gate: Gate,
+        hold: Callable[[], None],
+        guard: Guard,
+    ) -> None:
         """``observe`` is called before each backward, with the arguments of ``torch.autograd.backward``.
 
         ``beware()`` is called when hooks on saved tensors are set up (checkpointing, offloading): from then on each
         node must be asked for them before anything is unpacked, which would cost 4 us a step if it were always done.
         """
         self._observe = observe
+        self._gate = gate
+        self._hold = hold
+        self._passed = 0
+        """Backward calls that went by while something waited, and no optimizer's step."""
         self._guard = guard
         self._slots = [
             Slot(torch.autograd, "backward", self._wrap),
@@ -48,10 +69,24 @@ class BackwardInstrument:
             slot.restore()
 
     def _wrap(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        backward = self._guard.ahead_of(original, self._observe, slot)
+        gate, observe = self._gate, self._observe
+
+        def before(*args: Any, **named: Any) -> None:
+            if gate.waiting:
+                self._serve()
+            observe(*args, **named)
+
+        backward = self._guard.ahead_of(original, before, slot)
         skip(backward, callees=False)  # what the script's own backward calls is the script's
-        skip(self._observe, callees=True)
+        skip(before, callees=True)
         return backward
+
+    def _serve(self) -> None:
+        self._passed = self._passed + 1 if self._gate.reachable else 0
+        if self._passed > PATIENCE:
+            self._gate.reachable = False
+        if not self._gate.reachable and graph_task() == -1:
+            self._hold()
 
 
 def _tell(slot: Slot, original: Callable[..., Any], beware: Callable[[], None]) -> Callable[..., Any]:

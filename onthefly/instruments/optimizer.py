@@ -8,6 +8,7 @@ tells whether one is (tying each entry to its frame instead cost 2 us a step).
 from __future__ import annotations
 
 import sys
+import weakref
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -31,19 +32,31 @@ _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 graph_task = _c._current_graph_task_id
 
 
+_constants: Any = torch.optim.Optimizer.profile_hook_step.__code__.co_consts
+STEP = next(code for code in _constants if getattr(code, "co_name", "") == "wrapper")
+"""The code of torch's own frame around each ``step``, which runs the hooks."""
+
+
 class OptimizerInstrument:
     """The global pre and post hook of optimizers, for one training thread."""
 
     def __init__(
-        self, stepped: Callable[[Optimizer], None], gate: Gate, hold: Callable[[], None], guard: Guard
-    ) -> None:
-        """``stepped(optimizer)`` is called after each outermost step, then ``hold()`` if a command waits at the gate.
+        self, stepped: Callable[[Optimizer], None], gate: Gate, hold: Callable[[], None],
+        seen: list[weakref.ref[Optimizer]], guard: Guard,
+    ) -> None:  # fmt: skip
+        """``stepped(optimizer)`` is called after each outermost step, then ``hold()`` if something waits at the gate.
 
-        ``hold`` may keep the thread, and may raise what must reach the script (an interrupt, a stop).
+        ``hold`` may keep the thread, and may raise what must reach the script (an interrupt, a stop). ``seen`` is kept:
+        the living optimizers, in the order of their first step.
         """
         self._stepped = guard.around(stepped)
         self._gate = gate
         self._hold = hold
+        self.points = 0
+        """Outermost steps that have ended, of all optimizers."""
+        self._seen = seen
+        self._last = 0
+        """``id`` of the one that stepped last; 0 once it is gone, for an ``id`` may come again."""
         self._thread = 0
         self._enabled = True
         self._inside = False
@@ -56,6 +69,14 @@ class OptimizerInstrument:
             register_optimizer_step_post_hook(self._after),
         ]
 
+    @property
+    def inside(self) -> bool:
+        """Whether a step is under way in this thread, as where a closure calls backward."""
+        frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        while frame is not None and frame.f_code is not STEP:
+            frame = frame.f_back
+        return frame is not None
+
     def disarm(self) -> None:
         """Take both hooks out; while one runs, only switch them off (torch iterates over the live dictionary)."""
         self._enabled = False
@@ -63,12 +84,17 @@ class OptimizerInstrument:
             for handle in self._handles:
                 handle.remove()
 
-    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         if get_ident() != self._thread:
             if self._thread and runs(self._thread):
-                return  # another thread that trains: the recorder has told the user
+                return None  # another thread that trains: the recorder has told the user
             self._thread, self._depth = get_ident(), 0
         self._depth += 1
+        if self._gate.prepare is None or not self._enabled:
+            return None
+        if self._depth > 1:
+            self._depth = 1 + _steps_above(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        return self._gate.prepare(optimizer, args, kwargs) if self._depth == 1 else None
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if get_ident() != self._thread or not self._enabled:
@@ -81,14 +107,25 @@ class OptimizerInstrument:
         self._depth = 0
         self._inside = True
         try:
+            if id(optimizer) != self._last:
+                self._note(optimizer)
             self._stepped(optimizer)
-            if self._gate.waiting:
-                if graph_task() == -1:
+            if graph_task() == -1:  # else it steps inside backward: half of the parameters are new, half are old
+                self.points += 1
+                self._gate.reachable = True
+                if self._gate.waiting:
                     self._hold()
-                else:  # half of the parameters are new, half are old
-                    self._gate.refuse("the optimizer steps inside backward, where nothing can be held")
         finally:
             self._inside = False
+
+    def _note(self, optimizer: Optimizer) -> None:
+        if not any(known() is optimizer for known in self._seen):
+            self._seen.append(weakref.ref(optimizer, self._forget))
+        self._last = id(optimizer)
+
+    def _forget(self, reference: weakref.ref[Optimizer]) -> None:
+        self._seen.remove(reference)
+        self._last = 0
 
 
 def _steps_above(frame: FrameType) -> int:

@@ -19,13 +19,13 @@ from onthefly.link.descriptors import Bell, readable
 from onthefly.link.discovery import POLL_SECONDS, living_hub, not_started, spawn_hub
 from onthefly.link.frames import FrameError
 from onthefly.link.outbox import Outbox
-from onthefly.protocol import Ack, Command, Denied, Noticed, Welcome
+from onthefly.protocol import Ack, Denied, Noticed, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from onthefly.errors import Guard
-    from onthefly.protocol import AgentMessage, Hello, HubFile
+    from onthefly.protocol import AgentMessage, Command, Decision, Hello, HubFile, HubMessage, Propose
     from onthefly.settings import Settings
 
 FIRST_RETRY, LONGEST_RETRY = 0.25, 30.0
@@ -50,12 +50,12 @@ class Link:
         hello: Hello,
         guard: Guard,
         *,
-        on_command: Callable[[Command], None],
+        on_command: Callable[[Command | Propose | Decision], None],
         on_open: Callable[[str], None],
         on_lost: Callable[[HubUnavailable], None],
         gather: Callable[[], Iterable[AgentMessage]],
     ) -> None:
-        """The callbacks run on the link's thread: a command came; the session is open at this address; no hub.
+        """The callbacks run on the link's thread: the hub wants something; the session is open at this address; no hub.
 
         ``gather()`` gives messages that were announced by :meth:`soon`.
         """
@@ -199,15 +199,15 @@ class Link:
             for message in self._connection.receive():
                 self._take(message)
 
-    def _take(self, message: Welcome | Ack | Command | Denied) -> None:
+    def _take(self, message: HubMessage) -> None:
         if isinstance(message, Ack):
             self._outbox.acknowledged(message.seq)
-        elif isinstance(message, Command):
-            self._on_command(message)
         elif isinstance(message, Welcome):
             self._welcome(message)
-        else:
+        elif isinstance(message, Denied):
             raise OSError(f"the hub refused this agent: {message.reason}")
+        else:
+            self._on_command(message)
 
     def _welcome(self, welcome: Welcome) -> None:
         assert self._connection is not None

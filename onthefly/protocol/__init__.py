@@ -67,7 +67,7 @@ from onthefly.protocol.client import (
     Snapshot,
     Subscribe,
 )
-from onthefly.protocol.commands import CHANGES, COMMANDS, CommandArguments, arguments
+from onthefly.protocol.commands import CHANGES, COMMANDS, CommandArguments, arguments, plain
 from onthefly.protocol.control import (
     CheckpointInfo,
     Controls,
@@ -197,4 +197,5 @@ __all__ = [
     "WatchInfo",
     "Welcome",
     "arguments",
+    "plain",
 ]

@@ -179,6 +179,15 @@ CHANGES = frozenset({"set", "clip", "freeze", "unfreeze", "subset", "rewind", "c
 """What alters training: each is journaled, and repeated by ``--replay``."""
 
 
+def plain(given: CommandArguments) -> dict[str, Any]:
+    """Arguments as they travel, defaults left out."""
+    return {name: value for name, value in msgspec.to_builtins(given).items() if value != _default(given, name)}
+
+
+def _default(given: CommandArguments, name: str) -> Any:
+    return next((field.default for field in msgspec.structs.fields(given) if field.name == name), None)
+
+
 def arguments(name: str, args: dict[str, Any]) -> CommandArguments:
     """Those of a command; ``ValueError`` with a text for the user where they are none of its own."""
     try:

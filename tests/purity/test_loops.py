@@ -45,6 +45,7 @@ TARGETS = [
     *copies.FUNCTIONS,
     (torch.nn.functional, "one_hot"),
     (scaler.GRAD_SCALER, "scale"),
+    (scaler.GRAD_SCALER, "step"),
 ]
 
 IMPURE = {
