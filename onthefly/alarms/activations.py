@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onthefly.alarms.finding import Finding
+from onthefly.alarms.place import is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,17 +81,8 @@ def _watched(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
     """ReLU-like modules with their names, and whether they lie in a compiled part; a shared one once."""
     compiled: set[int] = set()
     for _, module in model.named_modules():
-        if _is_compiled(module):
+        if is_compiled(module):
             compiled.update(map(id, module.modules()))
     for name, module in model.named_modules():
         if isinstance(module, WATCHED):
             yield name, module, id(module) in compiled
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    """By ``torch.compile(module)`` or ``module.compile()``, or to TorchScript."""
-    return (
-        type(module).__name__ == "OptimizedModule"
-        or getattr(module, "_compiled_call_impl", None) is not None
-        or isinstance(module, torch.jit.ScriptModule)
-    )

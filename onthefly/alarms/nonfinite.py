@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LOSS, GRADIENT, PARAMETER = "nonfinite-loss", "nonfinite-grad", "nonfinite-param"
 
 _foreach_norm: Any = torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage] - no public name, in 2.2 and now
+_OWN: Any = vars(Tensor)["__torch_dispatch__"]
+_SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -139,7 +141,7 @@ def culprits(optimizer: Optimizer, modules: Iterable[Module], *, of: str = GRADI
     found: list[Culprit] = []
     with torch.no_grad():
         for place, parameter in enumerate(_parameters(optimizer)):
-            tensor = _plain(parameter if of == PARAMETER else parameter.grad)
+            tensor = plain(parameter if of == PARAMETER else parameter.grad)
             if tensor is None:
                 continue
             nans, infinities = int(tensor.isnan().sum()), int(tensor.isinf().sum())
@@ -173,14 +175,18 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _plain(tensor: Tensor | None) -> Tensor | None:
+def plain(tensor: Tensor | None) -> Tensor | None:
     """The dense real numbers that this process holds of a tensor; None where there are none."""
     if tensor is None:
         return None
     local: Any = getattr(tensor, "_local_tensor", tensor)  # DTensor: what this rank has
-    if local.layout is not torch.strided:
+    if type(local).__torch_dispatch__ is not _OWN or local.is_nested:  # fake tensors, and others that wrap
+        return None
+    if local.layout in _SPARSE:
         local = local._values() if local.layout is torch.sparse_coo else local.values()
-    if local.device.type == "meta" or not (local.is_floating_point() or local.is_complex()):
+    if local.layout is not torch.strided or local.device.type == "meta":
+        return None
+    if not (local.is_floating_point() or local.is_complex()):
         return None
     local = local.detach()
     return torch.view_as_real(local.resolve_conj()) if local.is_complex() else local
@@ -189,7 +195,7 @@ def _plain(tensor: Tensor | None) -> Tensor | None:
 def _norm(tensors: Iterable[Tensor | None]) -> Norm:
     with torch.no_grad():
         alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for tensor in map(_plain, tensors):
+        for tensor in map(plain, tensors):
             if tensor is not None and tensor.numel():
                 alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
         norms = [_norm_of(same) for same in alike.values()]
