@@ -2,7 +2,7 @@
 
 Losses come by in the records anyway. Gradients and parameters are read: the check costs one pass over them and makes
 the host wait once for the accelerator. Norms are used because nothing else is as fast: of 10 M float32 numbers on one
-core the 2-norms take 1.8 ms, ``isfinite`` 50, the maximum norm 33, ``aminmax`` 3.6, and
+core, read again and again, the 2-norms take 1.8 ms, ``isfinite`` 50, the maximum norm 33, ``aminmax`` 3.6, and
 ``_amp_foreach_non_finite_check_and_unscale_``, which would also write into the gradients, 3.3. A 2-norm may overflow
 where every number is finite, so that what it finds is looked at exactly.
 """
@@ -56,7 +56,7 @@ class NonfiniteLoss:
             elif reason and reason not in self._numbers:
                 continue
             samples = values[ends[loss.row] - counts[loss.row] : ends[loss.row]]
-            bad = sum([not math.isfinite(value) for value in samples])
+            bad = 0 if math.isfinite(sum(samples)) else sum([not math.isfinite(value) for value in samples])
             if not bad and math.isfinite(loss.value):
                 self._alarmed = False
             elif not self._alarmed:

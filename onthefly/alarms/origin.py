@@ -6,9 +6,10 @@ infinite number while no input is infinite: a mask of ``-inf`` and what is compu
 but ``-inf`` in a softmax is.
 
 Watching reads: each operation runs on the same arguments as without. Two things are different all the same. Every
-operation makes the host wait, and some composite operations of torch take another path under any mode, so that last
-bits may differ: rewind again before the script goes on. What runs inside compiled code is no operation of the
-dispatcher: where the first one was made there, it is met as the input of a later operation.
+operation makes the host wait, and a composite operation of torch may take another path under any mode (of 43 that were
+compared, the gradient of ``prod``), so that last bits may differ: rewind again before the script goes on. What runs
+inside compiled code is no operation of the dispatcher: where the first one was made there, it is met as the input of a
+later operation.
 """
 
 from __future__ import annotations
@@ -243,7 +244,7 @@ class _Mode(TorchDispatchMode):
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
-        """Compiled code stays compiled (torch before 2.10 runs it operation by operation instead)."""
+        """Compiled code stays compiled (a torch that does not ask this runs it operation by operation instead)."""
         return True
 
     def blind(self) -> bool:

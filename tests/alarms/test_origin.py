@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -325,35 +324,6 @@ def test_operations_of_all_kinds_have_no_origin() -> None:
             nn.Linear(3, 4)(torch.rand(2, 3)).log().sum().backward()
         torch.func.vmap(torch.func.grad(lambda x: x.sum()))(torch.zeros(3, 2))
     assert origin.found is None
-
-
-def results(net: nn.Module, x: Tensor, origin: Origin | None) -> list[Tensor]:
-    torch.manual_seed(3)
-    net = copy.deepcopy(net)
-    if origin is not None:
-        origin.enter()
-    step(net, x)
-    if origin is not None:
-        assert origin.exit()
-    return [*[parameter.detach() for parameter in net.parameters()], torch.rand(3)]
-
-
-@pytest.mark.parametrize(
-    ("net", "shape"),
-    [
-        (nn.Sequential(*mlp(), nn.Dropout(0.5), nn.BatchNorm1d(8), *mlp()), (16, 8)),
-        (nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(),
-                       nn.Linear(128, 10)), (5, 3, 8, 8)),
-        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (4, 6, 8)),
-        (nn.Sequential(nn.Linear(8, 8), Attention(), nn.LayerNorm(8)), (4, 6, 8)),
-        (nn.Sequential(nn.Linear(8, 8), Log()), (4, 6, 8)),
-    ],
-    ids=["mlp", "cnn", "transformer", "attention", "log"],
-)  # fmt: skip
-def test_the_watched_step_is_the_same_and_draws_the_same(net: nn.Module, shape: tuple[int, ...]) -> None:
-    x = torch.rand(shape)
-    plain, watched_too = results(net, x, None), results(net, x, Origin(Guard("test", strict=True)))
-    assert all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(plain, watched_too))
 
 
 def test_it_is_taken_out_after_an_exception_of_the_script() -> None:
