@@ -249,7 +249,7 @@ class _Mode(TorchDispatchMode):
 
     def blind(self) -> bool:
         """Whether nothing can be read now: a CUDA graph is captured, which forbids waiting."""
-        return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
