@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from onthefly.bundle.refusals import BundleError, Damaged, TooLarge, Unrepresentable
 from onthefly.bundle.tagged import MAX_DEPTH, dumps, loads
 
-
 CHANCE = random.Random(int(os.environ["ONTHEFLY_SEED"]))
 
 
