@@ -127,6 +127,12 @@ def _write_variables(owner: dict[str, Any], items: list[Any]) -> None:
             owner[name] = value
 
 
+LOADER = Form(
+    lambda owner: _flat((name, value) for name, value in _pairs(_read_variables(owner)) if name != "_iterator"),
+    lambda owner, items: _write_variables(owner, [*items, *_flat([("_iterator", owner.get("_iterator"))])]),
+)
+"""A loader's settings, without the iterator that it keeps for its workers."""
+
 GLOBALS = Form(_read_variables, _write_variables)
 """A module's variables: never emptied, since other threads run in them."""
 

@@ -79,6 +79,8 @@ class Position(NamedTuple):
     """Where one iterator stood."""
 
     tape: Tape
+    key: int
+    """The iterator's ``id``, at the time of the mark."""
     at: int
     yielded: int
     counted: Any
@@ -177,7 +179,7 @@ class Deliveries:
                 tape = Tape(iterator, self._feeds[iterator])
                 setattr(iterator, TAPE, tape)
                 self._tapes.append(tape)
-            positions.append(Position(tape, tape.at, iterator._num_yielded, tape.feed.counted()))
+            positions.append(Position(tape, id(iterator), tape.at, iterator._num_yielded, tape.feed.counted()))
         mark = Mark(positions)
         self._marks.append(mark)
         self.keeping = True
@@ -189,14 +191,20 @@ class Deliveries:
             self._marks.remove(mark)
             self._trim()
 
-    def check(self, mark: Mark) -> None:
-        """Refuse unless everything since that mark can be delivered again."""
+    def check(self, mark: Mark, needed: set[int]) -> None:
+        """Refuse unless everything since that mark can be delivered again.
+
+        ``needed``: the ``id`` of the iterators that something held then. Another, which a loader keeps for its workers,
+        begins anew when it is asked again.
+        """
         if mark.lost:
             raise Refused(mark.lost, "a newer checkpoint, or a larger budget for batches")
         for position in mark.positions:
             tape = position.tape
             if tape.ended or tape.iterator() is None:
-                raise Refused(EARLIER, REMEDY)
+                if position.key in needed:
+                    raise Refused(EARLIER, REMEDY)
+                continue
             if tape.lost:
                 raise Refused(f"the batches of a loader since then cannot be delivered again: {tape.lost}")
             if any(kept.batch.moved for kept in tape.deliveries[position.at - tape.first :]):
@@ -210,6 +218,8 @@ class Deliveries:
         """Deliver again from there; :meth:`check` has passed."""
         for position in mark.positions:
             iterator: Any = position.tape.iterator()
+            if iterator is None or position.tape.ended:
+                continue
             position.tape.at = position.at
             iterator._num_yielded = position.yielded
             position.tape.feed.count_from(position.counted)

@@ -103,7 +103,7 @@ class FrameState:
         values, _ = stack.read(frame, waits=self._waits) if self._loops else ([], {})
         for at, loop in self._loops.items():
             reason = loop.place.differs(values[at])
-            if reason:
+            if reason and not (native(values[at]) and loop.place.remade):
                 return f"{reason} (the loop in line {loop.line} of {self.name})"
         return ""
 
@@ -111,7 +111,10 @@ class FrameState:
         """Put all of it into that frame; ``give`` turns what was kept into values."""
         values, _ = stack.read(frame, waits=self._waits) if self._loops or self._operands else ([], {})
         for at, loop in self._loops.items():
-            loop.place.put_back(values[at])
+            if loop.place.differs(values[at]):  # it goes over another list: one that is made anew takes its place
+                stack.write(frame, at, loop.place.make())
+            else:
+                loop.place.put_back(values[at])
         for at, kept in self._operands.items():
             value = give(kept)
             if values[at] is not value:
@@ -148,6 +151,7 @@ def drivers(frames: list[FrameType]) -> str:
             frame.f_code.co_flags & inspect.CO_GENERATOR
             and caller is not None
             and calls_at(caller.f_code, caller.f_lasti) not in _CONSUMED
+            and not stack.calls(caller, next)
         ):
             return (
                 f"the step is taken inside a generator ({frame.f_code.co_name}) that a function goes over: what that"

@@ -8,12 +8,12 @@ weakly, and knows them again. One of Python's own need not be the same object wh
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from onthefly.state.iterators import kind_of, length_left, native, over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 EARLIER = "the checkpoint is of an earlier epoch"
 
@@ -45,6 +45,19 @@ class Place:
         for one in kind.inner(iterator) if kind is not None else ():
             yield from Place.leaves(one)
 
+    @property
+    def remade(self) -> bool:
+        """Whether :meth:`make` can make another iterator that stands here."""
+        if self._leaf is not None:
+            return self._leaf() is not None
+        return self._type in _MAKERS and all(place.remade for place in self._inner)
+
+    def make(self) -> Any:
+        """An iterator at this place, over what that one went over."""
+        if self._leaf is not None:
+            return self._leaf()
+        return _MAKERS[self._type](self._read, self._over, [place.make() for place in self._inner])
+
     def differs(self, now: Any) -> str:
         """Why that iterator cannot be set to this place; empty: it can."""
         if self._leaf is not None:
@@ -69,6 +82,20 @@ class Place:
                 self._kind.write(now, self._read)
             for place, one in zip(self._inner, self._kind.inner(now)):
                 place.put_back(one)
+
+
+def _make_sequential(read: Any, sequence: Any, inner: list[Any]) -> Any:
+    made: Any = iter(sequence)
+    made.__setstate__(read[1])
+    return made
+
+
+_MAKERS: dict[type, Callable[[Any, Any, list[Any]], Any]] = {
+    type(iter([])): _make_sequential,
+    type(iter(())): _make_sequential,
+    enumerate: lambda read, sequence, inner: enumerate(inner[0], read),
+    zip: lambda read, sequence, inner: zip(*inner),
+}
 
 
 def refer(value: Any) -> Callable[[], Any]:

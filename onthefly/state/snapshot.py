@@ -83,16 +83,16 @@ class Snapshot:
         self._waiting = [(weakref.ref(one), state) for one, state in walk.frames]
         self._structure = Structure(walk.modules, walk.optimizers)
         self.left_out = walk.left_out
-        self._reached = self._iterators_reached(walk)
+        self._needed = self._iterators_held(walk)
         self.nbytes = keeper.nbytes + sum(state.nbytes for _, state in self._tensors)
         self.nbytes += sum(copy.nbytes for _, copy in self._arrays)
         keeper.finish()
         walk.finish()
 
-    def _iterators_reached(self, walk: Walk) -> list[Any]:
-        """Loaders' iterators that a variable, an object or a loop that is wound holds: weak references."""
-        leaves = [leaf for leaf, _, _ in walk.leaves]
-        return [weakref.ref(one) for one in leaves if self._deliveries.knows(one)] + self._keeper.weak
+    def _iterators_held(self, walk: Walk) -> set[int]:
+        """The ``id`` of what a variable, an object or a loop that is wound holds of loaders' iterators."""
+        held = [leaf for leaf, _, _ in walk.leaves] + [weak() for weak in self._keeper.weak]
+        return {id(one) for one in held}
 
     def _obstacle(self, walk: Walk, frames: list[FrameType]) -> None:
         """What is known already to make going back impossible."""
@@ -124,7 +124,7 @@ class Snapshot:
             raise Refused("the checkpoint is gone")
         if self.obstacle is not None:
             raise self.obstacle
-        self._deliveries.check(self._mark)
+        self._deliveries.check(self._mark, self._needed)
         check(self._frames, frames)
         self._check_iterators()
         reason = self._structure.differs()
@@ -134,9 +134,8 @@ class Snapshot:
             raise Refused(reason, "take a checkpoint after the change")
 
     def _check_iterators(self) -> None:
-        reached = {id(one()) for one in self._reached}
         for iterator in self._deliveries.moved_since(self._mark):
-            if id(iterator) not in reached:
+            if id(iterator) not in self._needed:
                 raise Refused("what goes over a loader cannot be reached", "write the loop out")
         for refer, state in self._waiting:
             generator = refer()

@@ -34,6 +34,17 @@ def read(frame: FrameType, *, waits: bool = False) -> tuple[list[Any], dict[int,
     return [_load(place) for place in _places(frame, found.depth)], found.loops
 
 
+def calls(frame: FrameType, function: Any) -> bool:
+    """Whether the frame, from which a generator was resumed by a call, has called that function of Python's to do so.
+
+    What it calls lies above what stays: such a function leaves it there while it runs.
+    """
+    try:
+        return known() and any(_load(place) is function for place in _places(frame, _standing(frame).depth + 2)[-2:])
+    except Unreadable:
+        return False
+
+
 def write(frame: FrameType, place: int, value: Any) -> None:
     """Put another value at a place of the stack that :func:`read` has told of."""
     at = _base(frame) + place * _WORD

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter  # pyright: ignore[reportPrivateUsage]
 
-from onthefly.state.contents import CLASS, DICT, SLOTS, Content, Form, form_of, has_slots
+from onthefly.state.contents import CLASS, DICT, LOADER, SLOTS, Content, Form, form_of, has_slots
 from onthefly.state.frames import FrameState
 from onthefly.state.iterators import native
 from onthefly.state.kept import ATOMS, Keeper
@@ -217,7 +217,7 @@ class Walk:
 
     def _loader(self, value: Any, name: str) -> None:
         """A loader's own settings, and what frameworks count in it; not its parts."""
-        self.contents.append(Content(vars(value), DICT, self.keeper.keep))
+        self.contents.append(Content(vars(value), LOADER, self.keeper.keep))
         self.covered.add(id(value))
         self._follow([part for key, part in vars(value).items() if key not in _LOADER_PARTS], name)
         for key in ("dataset", "sampler", "batch_sampler"):
