@@ -24,7 +24,7 @@ from onthefly.state.form import Form
 from onthefly.state.objects import find
 from tests.conftest import wait_for
 from tests.faults.test_store import ROOT, mounted
-from tests.state.scripts import PLACE
+from tests.state.trainings import PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ from onthefly.state.export import export_pt, export_safetensors
 from onthefly.state.files import read_form, write_form
 from onthefly.state.form import Form
 from onthefly.state.objects import find
-from tests.state.scripts import OPTIMIZERS, PLACE, SCHEDULERS, Training, bits
+from tests.state.trainings import OPTIMIZERS, PLACE, SCHEDULERS, Training, bits
 
 if TYPE_CHECKING:
     from pathlib import Path
