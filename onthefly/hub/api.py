@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
-from onthefly.hub import commands, logs, queries, tables
+from onthefly.hub import commands, journal, logs, queries, tables
 from onthefly.hub.auth import ENTRY_ROUTE, FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
@@ -82,6 +82,7 @@ class Api:
             ("GET", base + "/{id}/dynamics", "dynamics", self.dynamics),
             ("GET", base + "/{id}/histogram", "histogram", self.histogram),
             ("GET", base + "/{id}/logs", "logs", self.logs),
+            ("GET", base + "/{id}/journal", "journal", self.journal),
             ("GET", "/api/v1/hub", "hub", self.hub),
             ("POST", "/api/v1/origins", "origins", self.origins),
             ("POST", base + "/{id}/commands", "command", self.command),
@@ -215,6 +216,12 @@ class Api:
             cursor, live.info.id, after=after, before=before, limit=limit, search=search
         )))  # fmt: skip
 
+    async def journal(self, request: web.Request) -> web.Response:
+        """What was changed, in the order in which it was done."""
+        live = self._find(request)
+        rank = _whole(request, "rank", 0, 1 << 15, 0) if "rank" in request.query else None
+        return _json(await self._keeper.read(live, lambda cursor: journal.read(cursor, live.info.id, rank)))
+
     async def hub(self, request: web.Request) -> web.Response:
         """The hub itself."""
         return _json(await self._status())
@@ -229,14 +236,14 @@ class Api:
         """Hand a command to the script, and wait a little for its answer."""
         wanted = await _body(request, CommandRequest)
         commands.check(wanted)
-        return _json(await self._find(request).command(wanted))
+        return _json(await commands.submit(self._keeper, self._find(request), wanted))
 
     async def answer(self, request: web.Request) -> web.Response:
         """What became of a command."""
         number = request.match_info["n"]
         if not number.isascii() or not number.isdigit() or len(number) > 9:
             raise UsageError(f"{number[:20]!r} is no number of a command")
-        return _json(self._find(request).answer(int(number)))
+        return _json(self._find(request).commands.answer(int(number)))
 
     def _find(self, request: web.Request) -> LiveSession:
         return self._registry.find(request.match_info["id"])
