@@ -35,9 +35,9 @@ VOTE_SECONDS = 10.0
 """How long a rank may take to answer a proposal; and how long the answer to a command of one that is not connected is
 waited for."""
 
-PARTIAL_SECONDS, LONG_PARTIAL_SECONDS = 5.0, 30.0
-"""How long some ranks may be paused and others not, where these have done the step after which the others hold; and
-where they have not, as far as reported."""
+PARTIAL_SECONDS = 5.0
+"""How long some ranks may be paused and others not. They hold within moments of each other: what waits longer waits for
+one that has passed."""
 
 MOVED_SECONDS = 2.0
 """How long the ranks may take to say that they go on, after they have answered that they will."""
@@ -142,7 +142,7 @@ class Agreement:
                               f"{', '.join(job.missing)}", "try again when all of them train")  # fmt: skip
             if not self._mixed(job):
                 return job
-            rest = self._mixed_since + self._patience(job) - self._now()
+            rest = self._mixed_since + PARTIAL_SECONDS - self._now()
             if rest <= 0:
                 self._resume_the_paused(job)
                 rest = MOVED_SECONDS
@@ -203,7 +203,7 @@ class Agreement:
                 job = processes.job()
                 if job.paused and all(processes.held.get(key, at) < at for key in keys):
                     return False
-                if self._mixed(job) and self._now() - self._mixed_since >= self._patience(job):
+                if self._mixed(job) and self._now() - self._mixed_since >= PARTIAL_SECONDS:
                     return False
             await self._wait(1.0)
         return True
@@ -246,7 +246,7 @@ class Agreement:
         self._timer = None
         job = self._live.processes.job()
         if self._current is None and self._mixed(job):
-            rest = self._mixed_since + self._patience(job) - self._now()
+            rest = self._mixed_since + PARTIAL_SECONDS - self._now()
             if rest <= 0:
                 self._resume_the_paused(job)
             else:
@@ -257,13 +257,6 @@ class Agreement:
         """Some are paused, and some are not."""
         states = {rank.state for rank in job.ranks.values()}
         return not job.missing and "paused" in states and len(states) > 1
-
-    def _patience(self, job: Job) -> float:
-        """How long that may be so: it is the rule for a moment when they come to hold, one after the other."""
-        held = [self._live.processes.held.get((rank.rank, rank.pid), 0) for rank in job.ranks.values()
-                if rank.state == "paused"]  # fmt: skip
-        passed = any(rank.step >= max(held) for rank in job.ranks.values() if rank.state != "paused")
-        return PARTIAL_SECONDS if passed else LONG_PARTIAL_SECONDS
 
     def _resume_the_paused(self, job: Job) -> None:
         paused = [(rank.rank, rank.pid) for rank in job.ranks.values() if rank.state == "paused"]

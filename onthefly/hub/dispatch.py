@@ -132,6 +132,7 @@ class Dispatch:
         command = Command(n=n, id=request.id, name=request.name, args=request.args, by=request.by)
         pending = Pending(command, (), job=self._live.info.world_size > 1)
         pending.accepted = Answer(id=request.id, n=n, status="accepted", step=step)
+        self._answers.pop(request.id, None)  # it was busy
         self._waiting[request.id] = pending
         if not pending.job or (request.name == "stop" and request.args.get("now")):
             self.send(pending, self._live.processes.recipients())
@@ -248,9 +249,10 @@ class Dispatch:
         self._finish(pending, answer)
 
     def refuse_all(self, reason: str) -> None:
-        """Of what waits, nothing will be done any more."""
+        """Of what waits, nothing will be done any more; what was answered waits for the disk alone."""
         for pending in list(self._waiting.values()):
-            self.refuse(pending, reason)
+            if not pending.is_answered():
+                self.refuse(pending, reason)
 
     def _look(self, pending: Pending) -> None:
         """Whether all have answered, and all of that is on disk."""
