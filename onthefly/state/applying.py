@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from onthefly.errors import Refused
-from onthefly.state.copies import Taker
+from onthefly.state.copies import Taker, unfit
 from onthefly.state.encoding import LeftOut
 from onthefly.state.placing import OptimizerPlan
 
@@ -81,7 +81,7 @@ class Plan:
             yield f"{name}.{key} is not there now"
         for key in live.keys() - saved.keys():
             yield f"{name}.{key} is not in it"
-        own = {t.data_ptr(): t for t in [*module.parameters(), *module.buffers()]}
+        own = {t.data_ptr() for t in [*module.parameters(), *module.buffers()] if not unfit(t)}
         whole = False
         for key in saved.keys() & live.keys():
             value, now = saved[key], live[key]
@@ -89,7 +89,7 @@ class Plan:
                 problem = differs(value, now)
                 if problem:
                     yield f"{name}.{key} {problem}"
-                elif now.numel() and now.data_ptr() not in own:
+                elif unfit(now) or (now.numel() and now.data_ptr() not in own):
                     whole = True  # a hook made it: only the module knows where it goes
                 else:
                     self._copy(now, value)

@@ -117,12 +117,13 @@ def unfit(tensor: Tensor) -> str:
         return "a tensor without elements (meta)"
     if tensor.dtype not in STORED and tensor.dtype not in PAIRS:
         return f"a tensor of {tensor.dtype}"
-    if type(tensor) not in (Tensor, nn.Parameter) and type(tensor).__torch_function__ is not _PASSES:
-        return describe(tensor)
-    return ""
+    kind: Any = type(tensor)
+    plain = kind.__torch_dispatch__ is _BASE.__torch_dispatch__ and kind.__torch_function__ is _BASE.__torch_function__
+    return "" if plain or kind is Tensor else describe(tensor)
 
 
-_PASSES: Any = torch._C._disabled_torch_function_impl
+_BASE: Any = nn.Parameter
+"""Its subclasses are plain elements, unless they say what operators do with them (parts on several ranks, packed)."""
 
 
 def tensors_in(value: Any) -> Iterable[Tensor]:

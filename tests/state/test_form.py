@@ -318,3 +318,20 @@ def test_several_modules_are_exported_under_their_names(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no module"):
         export_pt(Form.of(find({}), PLACE), tmp_path / "n.pt")
     assert not (tmp_path / "n.pt").exists()
+
+
+def test_tensors_that_are_not_plain_elements_are_refused_when_they_are_to_be_restored() -> None:
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    class Named(nn.Parameter):
+        """Elements like any other's."""
+
+    model = nn.Linear(2, 2)
+    model.weight = Named(torch.ones(2, 2))
+    twice: Any = TwoTensor(torch.ones(2), torch.ones(2))
+    model.bias = nn.Parameter(twice)
+    model.register_buffer("sparse", torch.eye(2).to_sparse())
+    form = Form.of(find({"model": model}), PLACE)
+    assert [text.partition(":")[0] for text in form.left_out] == ["model.bias", "model.sparse"]
+    with pytest.raises(Refused, match=r"model\.(bias|sparse) is not in it: it was a"):
+        form.apply(find({"model": model}))
