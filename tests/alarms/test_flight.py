@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onthefly.alarms.finding import Finding
@@ -41,6 +41,7 @@ records = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(records)
 def test_there_and_back(record: FlightRecord) -> None:
     text = record.to_json()

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onthefly.alarms.memory import MB, MemoryGrowth, resident, slope
@@ -69,6 +69,7 @@ def test_it_is_told_again_when_there_is_a_quarter_more() -> None:
     assert all(later >= 1.25 * earlier for earlier, later in zip(levels, levels[1:]))
 
 
+@settings(deadline=None)
 @given(st.floats(-100, 100), st.floats(-1e3, 1e3), st.integers(8, 30), st.data())
 def test_a_slope_stands_outliers(steep: float, level: float, count: int, data: st.DataObject) -> None:
     values = [level + steep * step for step in range(count)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -198,6 +198,7 @@ def test_a_distributed_tensor_is_judged_by_its_own_part(tmp_path: Any) -> None:
         dist.destroy_process_group()
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(width=32), max_size=5), min_size=1, max_size=6))
 def test_any_gradients(values: list[list[float]]) -> None:
     parameters = [nn.Parameter(torch.zeros(len(one))) for one in values]

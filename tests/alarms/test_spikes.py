@@ -8,7 +8,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onthefly.alarms.spikes import GradientExplosion, LossSpike
@@ -87,6 +87,7 @@ def test_a_rise_that_is_small_is_no_spike() -> None:
     assert [finding.step for finding in found(LossSpike(rise=0.01), values)] == [70]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3) | st.floats(1e-6, 10), min_size=1, max_size=40), st.floats(-1e4, 1e4))
 def test_beyond_is_the_robust_score(values: list[float], value: float) -> None:
     window = Window(30)

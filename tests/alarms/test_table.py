@@ -65,7 +65,7 @@ def test_whole_numbers_stay_whole() -> None:
 
 
 def test_the_docs_name_every_watchdog_and_parameter() -> None:
-    page = (REPOSITORY / "docs" / "watchdogs.md").read_text(encoding="utf-8")
+    page, _ = (REPOSITORY / "docs" / "watchdogs.md").read_text(encoding="utf-8").split("## The flight record")
     for row in ROWS:
         (line,) = [line for line in page.splitlines() if line.startswith(f"| `{row.name}`")]
         assert line.endswith(f"| {row.cost} | {'on' if row.on else 'off'}, `{row.action}` |")
