@@ -128,6 +128,11 @@ class Gate:
         self._queue.put(Decision(n=n, go=go))
         self.waiting = True
 
+    def nudge(self) -> None:
+        """From any thread: something was done elsewhere that clients are to be shown; see :attr:`changed`."""
+        self._queue.put(Decision(n=-2, go=False))
+        self.waiting = True
+
     def due(self, place: Place) -> bool:
         """On the training thread, where :attr:`waiting` is set: whether anything is to be done here."""
         if not self._queue.empty() or (self._boundary is not None and place.step >= self._boundary[1]):
@@ -220,6 +225,7 @@ class Gate:
         if isinstance(item, Decision):
             if self._boundary is not None and item.n in (-1, self._boundary[0]):
                 self._boundary = None
+            self.changed()
         elif item.at > place.step:
             self._later.append(item)
         else:
@@ -273,9 +279,10 @@ class Gate:
     def _resume(self, given: CommandArguments, place: Place, by: str) -> None:
         if not self.paused:
             raise Refused("the script is not paused")
-        self._go_on(by)
+        self.go_on(by)
 
-    def _go_on(self, by: str) -> None:
+    def go_on(self, by: str) -> None:
+        """On the training thread: the pause is over."""
         if self.paused:
             self.paused = False
             self._announce("running", by, "")
@@ -283,7 +290,7 @@ class Gate:
     def _step(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         end = place.step + given.steps
         self.plan(Plan(f"step {end}", by, lambda now: now.step >= end, True))
-        self._go_on(by)
+        self.go_on(by)
         return {"planned": f"step {end}"}
 
     def _cancel(self, given: CommandArguments, place: Place, by: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ from onthefly.protocol.client import (
     Snapshot,
     Subscribe,
 )
-from onthefly.protocol.commands import CHANGES, COMMANDS, CommandArguments, arguments, plain
+from onthefly.protocol.commands import CHANGES, COMMANDS, CommandArguments, Keep, arguments, plain
 from onthefly.protocol.control import (
     CheckpointInfo,
     Controls,
@@ -196,6 +196,7 @@ __all__ = [
     "TrialInfo",
     "WatchInfo",
     "Welcome",
+    "Keep",
     "arguments",
     "plain",
 ]

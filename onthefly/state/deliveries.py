@@ -112,6 +112,10 @@ class Deliveries:
         self._marks: list[Mark] = []
         self._states: Optional[RandomStates] = None
 
+    def limit(self, budget: int) -> None:
+        """Keep at most so many bytes of batches from the next one on."""
+        self._budget = budget
+
     # -- told by the data instrument
 
     def begin(self, iterator: Any, feed: Feed) -> None:

@@ -50,6 +50,17 @@ class RandomStates:
         if self._mps is not None:
             torch.mps.set_rng_state(self._mps)
 
+    def tree(self) -> dict[str, Any]:
+        """As plain data and tensors, by the name of the generator; those that are not in use are left out."""
+        found = {
+            "python": self._python,
+            "numpy": self._numpy,
+            "torch": self._torch,
+            "cuda": self._cuda,
+            "mps": self._mps,
+        }
+        return {name: state for name, state in found.items() if state is not None}
+
     def same(self, other: RandomStates) -> bool:
         """Whether both are of one moment, as far as drawing goes."""
         return all(_same(getattr(self, name), getattr(other, name)) for name in self.__slots__)

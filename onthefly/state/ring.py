@@ -84,6 +84,11 @@ class Ring:
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
 
+    def limit(self, *, memory_bytes: int | None = None, disk_bytes: int | None = None) -> None:
+        """Other budgets from now on; None: as it is."""
+        self._memory_bytes = self._memory_bytes if memory_bytes is None else memory_bytes
+        self._disk_bytes = self._disk_bytes if disk_bytes is None else disk_bytes
+
     def look(self) -> list[str]:
         """Find again what an earlier process of this session wrote. Returns what is damaged there, with the reason."""
         damaged: list[str] = []

@@ -114,6 +114,18 @@ class Snapshot:
             remedy = "take the checkpoint after another optimizer's step"
         self.obstacle = Refused(reason, remedy) if reason else None
 
+    def doubt(self) -> str:
+        """Why it cannot be gone back to, as far as can be told without looking at the script; empty: perhaps it can."""
+        if self._closed:
+            return "the checkpoint is gone"
+        if self.obstacle is not None:
+            return self.obstacle.message
+        try:
+            self._deliveries.check(self._mark, self._needed)
+        except Refused as refusal:
+            return refusal.message
+        return ""
+
     def moved(self) -> set[int]:
         """The ``id`` of tensors that were written since."""
         return {id(state.tensor) for _, state in self._tensors if state.moved}

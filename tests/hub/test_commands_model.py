@@ -42,7 +42,7 @@ seen = {"commands": 0, "done": 0, "kills": 0}
 
 
 class Script:
-    """The agent's side: takes each id once, does it at its next pause point, keeps frames until they are acknowledged."""
+    """The agent's side: takes each id once, does it at its next pause point, keeps frames until they are saved."""
 
     def __init__(self) -> None:
         self.queue: list[Command] = []
