@@ -10,10 +10,12 @@ Not only variables: ``total += train_step(batch)`` has put the old ``total`` on 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import inspect
 import os
 import sys
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from onthefly.errors import Refused
@@ -59,6 +61,8 @@ class FrameState:
         """Why the value stack is not known; empty: it is."""
         self._loops: dict[int, Loop] = {}
         self._operands: dict[int, Any] = {}
+        self._managers: dict[int, FrameState] = {}
+        """Context managers made of generators, which wait at their ``yield`` for the end of a ``with``."""
         self.values: Optional[dict[str, Any]] = None
         """By name; None where they are a module's, which are put back as its globals."""
         if has_own_variables(frame):
@@ -90,6 +94,12 @@ class FrameState:
                 found = list(Place.leaves(value))
                 self.leaves += [(one, loops[at]) for one in found]
                 self.roots += [(f"the loop in line {loops[at]}", one) for one in found]
+            elif managed(value) is not None:
+                inner = self._managers[at] = FrameState(managed(value), keep, waits=True)  # type: ignore[arg-type]
+                self.obstacle = self.obstacle or inner.obstacle
+                self.roots += inner.roots
+                self.leaves += inner.leaves
+                inner.let_go()
             elif not native(value) and not stack.is_empty(value):
                 self._operands[at] = keep(value)
                 self.roots.append(("a value under way", value))
@@ -100,16 +110,28 @@ class FrameState:
             return self.obstacle
         if frame.f_code is not self.code or frame.f_lasti != self.lasti:
             return ELSEWHERE
-        values, _ = stack.read(frame, waits=self._waits) if self._loops else ([], {})
+        values = self._stack(frame)
         for at, loop in self._loops.items():
             reason = loop.place.differs(values[at])
             if reason and not (native(values[at]) and loop.place.remade):
                 return f"{reason} (the loop in line {loop.line} of {self.name})"
+        for at, state in self._managers.items():
+            waiting = managed(values[at])
+            if waiting is None or state.differs(waiting):
+                return f"what {state.name} manages in {self.name} is not what it managed then"
         return ""
+
+    def _stack(self, frame: FrameType) -> list[Any]:
+        needed = self._loops or self._operands or self._managers
+        return stack.read(frame, waits=self._waits)[0] if needed else []
 
     def put_back(self, frame: FrameType, give: Callable[[Any], Any]) -> None:
         """Put all of it into that frame; ``give`` turns what was kept into values."""
-        values, _ = stack.read(frame, waits=self._waits) if self._loops or self._operands else ([], {})
+        values = self._stack(frame)
+        for at, state in self._managers.items():
+            waiting = managed(values[at])
+            if waiting is not None:
+                state.put_back(waiting, give)
         for at, loop in self._loops.items():
             if loop.place.differs(values[at]):  # it goes over another list: one that is made anew takes its place
                 stack.write(frame, at, loop.place.make())
@@ -121,6 +143,20 @@ class FrameState:
                 stack.write(frame, at, value)
         if self.values is not None:
             set_variables(frame, {name: give(kept) for name, kept in self.values.items()})
+
+
+def managed(value: Any) -> Optional[FrameType]:
+    """The frame of the generator that waits for the end of a ``with``, if the value is how the ``with`` will end.
+
+    Each pass through the ``with`` has a generator of its own: the one of an earlier pass has ended, so what it held is
+    put into the one that waits now.
+    """
+    manager = getattr(value, "__self__", None) if isinstance(value, MethodType) else None
+    if isinstance(manager, contextlib._GeneratorContextManager):
+        generator: Any = manager.gen
+        if not generator.gi_running:
+            return generator.gi_frame
+    return None
 
 
 def script_frames(start: Optional[FrameType], own: Callable[[str], bool] = is_own) -> list[FrameType]:

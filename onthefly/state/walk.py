@@ -70,7 +70,7 @@ _HOLDERS = (
     "argparse.Namespace", "types.SimpleNamespace", "collections.UserDict", "collections.UserList",
     "collections.ChainMap",
 )  # fmt: skip
-_UNNAMED = ("builtins", "functools", "weakref", "torch", "_thread", "re", "threading", "typing")
+_UNNAMED = ("builtins", "numpy", "contextlib", "functools", "weakref", "torch", "_thread", "re", "threading", "typing")
 """Modules whose objects hold nothing that a script counts on."""
 
 _LOADER_PARTS = (

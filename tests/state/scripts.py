@@ -362,6 +362,38 @@ def main():
 main()
 """
 
+SCRIPTS["under way"] = """
+import contextlib
+model = net()
+opt = torch.optim.SGD(model.parameters(), 0.1)
+WATCHED = [model]
+log = []
+@contextlib.contextmanager
+def tracked(name, k):
+    before, local = len(log), [k]
+    try:
+        yield local
+    finally:
+        local.append(before)
+        log.append((name, before, k, sum(local)))
+def step(x, y):
+    with torch.autocast("cpu", torch.bfloat16), tracked("step", int(y[0])) as local, torch.enable_grad():
+        opt.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        opt.step()
+        local.append(7)
+    return loss.item()
+total = 0
+loader = DataLoader(data(), 4, shuffle=True)
+losses = [step(x, y) + i for i, (x, y) in enumerate(loader)]
+print(losses, log)
+for x, y in loader:
+    total += step(x, y)
+    print(f"{total} {max(total, total + step(x, y))} {len(log)}", {"a": [total, step(x, y)]})
+print(log)
+"""
+
 REFUSED: dict[str, Any] = {
     "earlier epoch": (SCRIPTS["plain"], 2, 14, "of an earlier epoch"),
     "earlier epoch of workers": (SCRIPTS["workers"], 2, 14, "of an earlier epoch"),
