@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from onthefly.actions.control import Control
+from onthefly.actions.control import Control, Ties
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
 from onthefly.core.gate import Place
@@ -90,14 +90,18 @@ class Session:
         self._noticed: set[str] = set()
         self._told: set[str] = set()
         self._running = self._closed = False
+        self._rewinds = 0
         self._speaks = not role.process or (settings.target_pid or (not role.rank and self._pid)) == self._pid
         """The script itself, on whose standard error the user is told what concerns all."""
         meter = Meter()
         self._recorder = Recorder(self._record, self.notice, meter, run)
-        self._control = Control(
-            lambda message: self._link.send(message), self._announce, notice=self.notice, ranks=self._ranks,
-            passed=lambda: self._place().step, run=lambda: self._recorder.run,
+        ties = Ties(
+            lambda message: self._link.send(message), self._announce, self.notice, self._ranks, self._place,
+            lambda: self._recorder.run, lambda: self._recorder.loaders(), lambda: self._recorder.work_off(),
+            lambda: self._hold(), self._went_back,
         )  # fmt: skip
+        folder = settings.data_dir / "sessions" / settings.session
+        self._control = Control(ties, folder, Guard("control", strict=settings.strict, notify=self.notice))
         self._gate = self._control.gate
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
@@ -107,6 +111,9 @@ class Session:
         )  # fmt: skip
         gate = Guard("the gate", strict=settings.strict, notify=self.notice)
         self._flush = gate.around(self._send_all)
+        self._watch_over = Guard("the watchdogs", strict=settings.strict, notify=self.notice).around(
+            self._control.recorded
+        )
         self._serve = gate.around(self._gate.serve)
         self._values = Guard("recording logged values", strict=settings.strict, notify=self.notice).around(self._note)
         lightning = self._arm(
@@ -130,7 +137,8 @@ class Session:
         stepped = self._stepped_until if settings.steps else recorder.stepped
         self._instruments += [
             self._arm("recording the log", lambda guard: StdioInstrument(self._log.written, guard)),
-            self._arm("watching data loaders", lambda guard: DataInstrument(self._open_source, meter, guard)),
+            self._arm("watching data loaders", lambda guard: DataInstrument(
+                self._open_source, meter, guard, self._control)),
             self._arm("reading losses", lambda guard: BackwardInstrument(
                 recorder.observe, recorder.beware_of_hooks, gate, self._hold_here, guard)),
             self._arm("noting scalers", lambda guard: ScalerInstrument(recorder.scaled, gate, self._hold_here, guard)),
@@ -235,6 +243,7 @@ class Session:
         for instrument in reversed(self._instruments):
             instrument.disarm()
         self._flush()
+        self._control.close(CLOSE_SECONDS)
         self._gate.close(self._place())
         self._announce(*self._ending(error))
         self.ended()
@@ -320,11 +329,21 @@ class Session:
         steps = recorder.step if self._control.seen or recorder.step else recorder.backwards
         return Place(steps, recorder.epoch, recorder.backwards, self._steps.points)
 
+    def _went_back(self, place: Place) -> None:
+        """A rewind: the script is there again. What was recorded since stays, under the name that the run had."""
+        recorder = self._recorder
+        self._rewinds += 1
+        recorder.rename(f"rewind{self._rewinds}")
+        recorder.step, recorder.epoch, recorder.backwards = place.step, place.epoch, place.backward
+        self._steps.points = place.point
+        self.describe()
+
     def _record(self, message: Records | Metrics) -> None:
         if not self._running:
             self._running = True
             self._announce("running", "", "")
         self._link.send(message)
+        self._watch_over(message)
 
     def _announce(self, state: State, by: str, reason: str) -> None:
         place = self._place()

@@ -38,7 +38,8 @@ class Counters(NamedTuple):
     run: Callable[[], str]
     take: Callable[[], Any]
     """Everything of ours that goes back with the script."""
-    put_back: Callable[[Any], None]
+    put_back: Callable[[Any, str, str], None]
+    """With the name of the checkpoint, and who went back to it."""
 
 
 class Held:
@@ -127,11 +128,8 @@ class Checkpoints:
     def rewind(self, given: Any, moment: Moment, by: str) -> dict[str, Any]:
         """The command ``rewind``."""
         entry = self.find(given.checkpoint)
-        self.back_to(entry)
-        return {
-            "before": {"step": moment.step, "backward": moment.backward},
-            "after": {"checkpoint": entry.name, "step": entry.place.step, "backward": entry.place.backward},
-        }
+        self.back_to(entry, by)
+        return {"checkpoint": entry.name, "step": entry.place.step, "epoch": entry.place.epoch}
 
     def find(self, name: str) -> Entry:
         """The checkpoint of that name, or the newest, if it can be gone back to."""
@@ -148,7 +146,7 @@ class Checkpoints:
         """The newest in memory from before the end of that step."""
         return self._ring.newest(lambda entry: entry.snapshot is not None and entry.place.step <= step)
 
-    def back_to(self, entry: Entry) -> None:
+    def back_to(self, entry: Entry, by: str) -> None:
         """Put the script back into the state of that checkpoint, here and now."""
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         held = entry.snapshot
@@ -156,7 +154,7 @@ class Checkpoints:
             held.snapshot.restore(frames)
         finally:
             del frames
-        self._counters.put_back(held.ours)
+        self._counters.put_back(held.ours, entry.name, by)
 
     def forget(self, entry: Entry) -> None:
         """Let go of one that was only needed for a while."""

@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.actions import journal
+from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
-from onthefly.core.gate import Gate
-from onthefly.errors import outcome, report
+from onthefly.actions.subset import Subset
+from onthefly.actions.trial import Trial
+from onthefly.actions.watching import Watchdogs
+from onthefly.core.conditions import Condition
+from onthefly.core.gate import Gate, Plan
+from onthefly.core.newest import Newest, losses
+from onthefly.errors import Guard, Refused, UsageError, outcome, report
 from onthefly.protocol import (
+    CHANGES,
     Answer,
     Answered,
     Asked,
@@ -24,9 +31,12 @@ from onthefly.protocol import (
     PlannedPause,
     Propose,
     Proposed,
+    Records,
     arguments,
     plain,
 )  # fmt: skip
+from onthefly.state.deliveries import Deliveries
+from onthefly.state.receipt import Losses, Receipt
 
 if TYPE_CHECKING:
     import weakref
@@ -36,53 +46,80 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from onthefly.core.gate import Place
-    from onthefly.protocol import AgentMessage, State
+    from onthefly.protocol import AgentMessage, Metrics, State
 
 GRACE_SECONDS = 5.0
 """Between SIGTERM and SIGKILL, where the script is to end at once."""
 
 
-class Control:
-    """Everything that can be done to the script; the training thread's, but for :meth:`take`."""
+class Ties(NamedTuple):
+    """What the desk asks of the session."""
 
-    def __init__(
-        self,
-        send: Callable[[AgentMessage], None],
-        announce: Callable[[State, str, str], None],
-        *,
-        ranks: Callable[[], int],
-        passed: Callable[[], int],
-        run: Callable[[], str],
-        notice: Callable[[str, str], None],
-    ) -> None:
-        """``send`` and ``announce`` must not block; ``run()`` is the name of the run; the rest is the gate's."""
-        self._send = send
-        self._announce = announce
-        self._notice = notice
+    send: Callable[[AgentMessage], None]
+    announce: Callable[[State, str, str], None]
+    """Neither of these two blocks."""
+    notice: Callable[[str, str], None]
+    ranks: Callable[[], int]
+    place: Callable[[], Place]
+    """Where training stands; from any thread."""
+    run: Callable[[], str]
+    loaders: Callable[[], list[tuple[str, Any]]]
+    """Name and object of the script's loaders, the one that is trained on first."""
+    work_off: Callable[[], None]
+    """Send what is recorded, as far as it is there."""
+    serve: Callable[[], None]
+    """Hold the training thread, where the gate is paused."""
+    went_back: Callable[[Place], None]
+    """The script is where it was then: count from there."""
+
+
+class Control:
+    """Everything that can be done to the script; the training thread's, but for :meth:`take` and :meth:`lost`."""
+
+    def __init__(self, ties: Ties, folder: Path, guard: Guard) -> None:
+        """``folder`` is the session's; ``guard`` stands around what runs in a thread of its own."""
+        self._ties = ties
+        self._guard = guard
         self._shown: Controls | None = None
-        self.gate = Gate(
-            lambda answer: send(Answered(answer=answer)), announce, ranks=ranks, passed=passed,
-            ask=lambda by, reason: send(Asked(name="pause", by=by, reason=reason)),
+        self.gate = gate = Gate(
+            lambda answer: ties.send(Answered(answer=answer)), ties.announce, ranks=ties.ranks,
+            passed=lambda: ties.place().step,
+            ask=lambda by, reason: ties.send(Asked(name="pause", by=by, reason=reason)),
         )  # fmt: skip
-        self.gate.changed = self.show
+        gate.changed, gate.held = guard.around(self.show), guard.around(self._held)
         self.seen: list[weakref.ref[Optimizer]] = []
         """Optimizers in the order of their first step; their instrument fills it."""
-        self._journal = journal.Journaling(lambda entry: send(Journaled(entry=entry)), run)
+        self.deliveries = Deliveries()
+        """Batches that a rewind may want again."""
+        self.newest = Newest()
+        self._losses, self._receipt = Losses(), Receipt({})
+        self._journal = journal.Journaling(lambda entry: ties.send(Journaled(entry=entry)), ties.run)
         self._optimizers = Optimizers(self.seen)
         self._gradients = Gradients(self._optimizers, self._prepare)
+        self.subset = Subset(ties.loaders, ties.ranks, self._chosen)
+        self.draw: Any = None
+        """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
+        counters = Counters(ties.run, self._ours, self._put_back)
+        self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
+        self._trial = Trial(gate, self.checkpoints, self._losses.between)
+        self.watchdogs = Watchdogs(
+            folder / "flights", gate, self._optimizers, self.checkpoints, guard, notice=ties.notice,
+            changed=self._prepare, place=ties.place, serve=ties.serve,
+        )  # fmt: skip
         for name, action in {
-            "set": self._optimizers.set,
-            "clip": self._gradients.clip,
-            "freeze": self._gradients.freeze,
-            "unfreeze": self._gradients.unfreeze,
-        }.items():
-            self.gate.register(name, self._journaled(name, action))
+            "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
+            "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
+            "checkpoint": self.checkpoints.checkpoint, "keep": self.checkpoints.keep, "drop": self.checkpoints.drop,
+            "rewind": self.checkpoints.rewind, "trial": self._trial.trial, "choose": self._trial.choose,
+            "watch": self.watchdogs.watch, "diagnose": self.watchdogs.diagnose,
+        }.items():  # fmt: skip
+            gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
 
     def take(self, message: Command | Propose | Decision) -> None:
         """From the link's thread: what the hub says."""
         if isinstance(message, Propose):
             accepted, step = self.gate.propose(message.n, message.step)
-            self._send(Proposed(n=message.n, accepted=accepted, step=step))
+            self._ties.send(Proposed(n=message.n, accepted=accepted, step=step))
         elif isinstance(message, Decision):
             self.gate.decide(message.n, go=message.go)
         elif message.name == "stop" and message.args.get("now") is True:
@@ -95,16 +132,27 @@ class Control:
         if self.gate.waiting:
             self.gate.decide(-1, go=False)
 
+    def recorded(self, message: Records | Metrics) -> None:
+        """A block goes to the hub: what conditions, watchdogs and comparisons make of it."""
+        self.newest.take(message)
+        self.watchdogs.take(message)
+        if self.deliveries.keeping and isinstance(message, Records):
+            for loss in losses(message):
+                self._losses.note(loss.step, loss.value)
+                self._compare(loss.step, loss.value)
+
     def show(self) -> None:
         """Tell clients what is under control now, if that is not what they were told."""
         controls = Controls(
             pauses=[PlannedPause(text=plan.text, by=plan.by) for plan in self.gate.plans if plan.act is None],
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
-            frozen_parameters=self._gradients.frozen,
+            frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
+            keep=plain(self.checkpoints.keeping), watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
+            trial=self._trial.info,
         )  # fmt: skip
         if controls != self._shown:
             self._shown = controls
-            self._send(Controlled(controls=controls))
+            self._ties.send(Controlled(controls=controls))
 
     def replay(self, path: Path) -> None:
         """Have the changes of that journal made again, each at its moment."""
@@ -113,6 +161,38 @@ class Control:
             report(f"nothing is replayed: {fault}")
             return
         journal.plan(self.gate, entries, self._again)
+
+    def close(self, seconds: float) -> None:
+        """The script has ended: write what is under way, let go of the rest."""
+        self.checkpoints.close(seconds)
+
+    def _pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+        """The command ``pause``: with a condition, at the first step after which it holds."""
+        if not given.when:
+            return self.gate.pause(given, place, by)
+        try:
+            condition = Condition.parse(given.when)
+        except UsageError as error:
+            raise Refused(f"{error.message}\n{getattr(error, 'caret', '')}".rstrip(), error.remedy) from error
+        leave = self.newest.listen(condition.names)
+
+        def reached(now: Place) -> bool:
+            self._ties.work_off()
+            own = {"step": float(now.step), "epoch": float(now.epoch)}
+            holds = condition.holds(lambda name: own.get(name, self.newest.get(name)), self.newest.window)
+            if holds:
+                leave()
+            return holds
+
+        self.gate.plan(Plan(condition.text, by, reached, same=False))
+        return {"planned": condition.text}
+
+    def _held(self) -> None:
+        """A pause begins."""
+        if self.checkpoints.keeping.on_pause and not self._trial.running:
+            _, fault = outcome(self.checkpoints.take, self._ties.place(), "pause")
+            if fault is not None:
+                self._ties.notice(f"no checkpoint was made at the pause: {fault}", "")
 
     def _again(self, entry: dict[str, Any], place: Place) -> None:
         """One change of a journal, at its moment; where it cannot be made, the user is told, and the script goes on."""
@@ -123,29 +203,89 @@ class Control:
         else:
             _, fault = outcome(self.gate.actions[entry["name"]], given, place, f"{entry.get('by', '')} (replay)")
         if fault is not None:
-            self._notice(f"{entry['name']} of the journal was not repeated at step {place.step}: {fault}", "")
+            self._ties.notice(f"{entry['name']} of the journal was not repeated at step {place.step}: {fault}", "")
 
     def _journaled(self, name: str, action: Callable[..., Any]) -> Callable[..., Any]:
         """``action``, entered into the journal once it is done."""
 
         def journaled(given: Any, place: Place, by: str) -> Any:
             result = action(given, place, by)
-            self._journal.write(name, plain(given), place, by, result)
+            self._receipt = Receipt({})  # from here on the steps are others
+            self._journal.write(name, plain(given), self._ties.place(), by, result)
             return result
 
         return journaled
 
+    def _ours(self) -> Any:
+        """What of ours goes back with the script."""
+        return self._ties.place(), self._gradients.state(), self.subset.state(), list(self._journal.held)
+
+    def _put_back(self, state: Any, checkpoint: str, by: str) -> None:
+        """The script is back at that checkpoint: so is what we count and change."""
+        left = self._ties.place()
+        place, gradients, subset, held = state
+        self._gradients.put_back(gradients)
+        self.subset.put_back(subset)
+        self._journal.held = list(held)
+        self._receipt = self._losses.after(place.step - 1)
+        self._ties.went_back(place)
+        self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
+
+    def _compare(self, step: int, loss: float) -> None:
+        """The steps after a rewind, with what they gave before it."""
+        receipt = self._receipt
+        if receipt.complete:
+            return
+        receipt.note(step, loss)
+        if receipt.complete:
+            self._ties.notice(f"after the rewind: {receipt}", "")
+
     def _prepare(self) -> None:
-        self.gate.prepare = self._gradients.prepare if self._gradients.active else None
+        """Something is to be done before steps, or no more."""
+        gradients, watchdogs = self._gradients, self.watchdogs
+        looks: list[Callable[[Any], None]] = []
+        if gradients.active:
+            looks.append(gradients.treat)
+        if watchdogs.before:
+            looks.append(watchdogs.look_before)
+        self.gate.prepare = before_step(looks) if looks else None
+
+    def _chosen(self) -> None:
+        self.draw = self.subset.draw if self.subset.active else None
 
     def _end_at_once(self, command: Command) -> None:
         """SIGTERM, whose handler is the script's if it has one; SIGKILL if it is still there a while later."""
         self.gate.stopped_by = command.by
-        self._announce("stopped", command.by, "ended at once")
-        self._send(Answered(answer=Answer(id=command.id, n=command.n, status="applied", step=-1)))
-        kill = threading.Timer(GRACE_SECONDS, os.kill, (os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM)))
-        kill.daemon = True
-        kill.start()
-        term = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))  # what was just said leaves first
-        term.daemon = True
-        term.start()
+        self._ties.announce("stopped", command.by, "ended at once")
+        self._ties.send(Answered(answer=Answer(id=command.id, n=command.n, status="applied", step=-1)))
+        last = getattr(signal, "SIGKILL", signal.SIGTERM)
+        for seconds, number in ((0.2, signal.SIGTERM), (GRACE_SECONDS, last)):  # what was just said leaves first
+            timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
+            timer.daemon = True
+            timer.start()
+
+
+def before_step(looks: list[Callable[[Any], None]]) -> Callable[[Any, Any, Any], Any]:
+    """What is called before each step: ``looks``, once its gradients are there.
+
+    They are, unless the step is given a closure that makes them; then that is wrapped.
+    """
+
+    def prepare(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        closure = kwargs.get("closure") if "closure" in kwargs else next(iter(args[1:]), None)
+        if not callable(closure):
+            for look in looks:
+                look(optimizer)
+            return None
+
+        def looked_at() -> Any:
+            loss = closure()
+            for look in looks:
+                look(optimizer)
+            return loss
+
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": looked_at}
+        return (args[0], looked_at, *args[2:]), kwargs
+
+    return prepare

@@ -3,8 +3,6 @@
 Frozen parameters lose their gradient before each step, and so the optimizer passes over them. ``requires_grad`` is not
 touched: it would have to be known before the forward call, breaks DDP's reducer and reentrant checkpointing, and has a
 compiled model compiled anew. The price is that their gradients are still computed.
-
-An optimizer that is given a closure computes its gradients within its step: there the closure is wrapped.
 """
 
 from __future__ import annotations
@@ -56,21 +54,15 @@ class Gradients:
         """How many parameters (numbers) are frozen."""
         return sum(parameter.numel() for parameter in self._frozen.values())
 
-    def prepare(self, optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        """A step begins. Gradients are there, unless it is given a closure that makes them."""
-        closure = kwargs.get("closure") if "closure" in kwargs else next(iter(args[1:]), None)
-        if not callable(closure):
-            self._treat(optimizer)
-            return None
+    def state(self) -> Any:
+        """What a checkpoint keeps of it."""
+        return self._norm, self._value, list(self.patterns), dict(self._frozen)
 
-        def treated() -> Any:
-            loss = closure()
-            self._treat(optimizer)
-            return loss
-
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": treated}
-        return (args[0], treated, *args[2:]), kwargs
+    def put_back(self, state: Any) -> None:
+        """As it was at that checkpoint."""
+        self._norm, self._value, patterns, frozen = state
+        self.patterns, self._frozen = list(patterns), dict(frozen)
+        self._changed()
 
     def clip(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         """The command ``clip``."""
@@ -125,7 +117,8 @@ class Gradients:
             raise Refused(f"no trained parameter is called {pattern!r}", f"they begin with {known}" if known else "")
         return list(found.values())
 
-    def _treat(self, optimizer: Any) -> None:
+    def treat(self, optimizer: Any) -> None:
+        """Its gradients are there, and it is about to step with them."""
         frozen = self._frozen
         parameters = _parameters(optimizer)
         for parameter in parameters if frozen else ():

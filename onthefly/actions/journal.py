@@ -28,15 +28,20 @@ class Journaling:
         self._send = send
         self._run = run
         self.length = 0
-        """Entries that were written: a checkpoint remembers it, and a rewind says which ones hold."""
+        """Entries that were written."""
+        self.held: list[int] = []
+        """Numbers of those that hold: a checkpoint remembers them, and a rewind takes back the others."""
 
     def write(self, name: str, args: dict[str, Any], place: Place, by: str, result: dict[str, Any]) -> None:
         """That change was made; ``result`` may say ``before`` and ``after``."""
+        self.held += [] if name in UNDOING else [self.length]
         self.length += 1
+        after = dict(result.get("after", {}))
+        if name in UNDOING:
+            after["entries"] = list(self.held)
         self._send(JournalEntry(
             time=time.time(), run=self._run(), step=place.step, epoch=place.epoch, backward=place.backward,
-            point=place.point, name=name, args=args, before=dict(result.get("before", {})),
-            after=dict(result.get("after", {})), by=by,
+            point=place.point, name=name, args=args, before=dict(result.get("before", {})), after=after, by=by,
         ))  # fmt: skip
 
 
@@ -45,7 +50,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 
     What a rewind took back is left out, and so is the rewind. :class:`Refused` where the file is none.
     """
-    held: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
+    held: list[int] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -57,10 +63,12 @@ def read(path: Path) -> list[dict[str, Any]]:
         if entry is None:
             raise Refused(f"line {number} of {path} is no entry of a journal", "onthefly journal SESSION -o FILE")
         if entry["name"] in UNDOING:
-            held = [earlier for earlier in held if earlier["number"] < entry["after"].get("entries", number)]
+            wanted: Any = entry["after"].get("entries")
+            held = [each for each in wanted if each in range(len(entries))] if isinstance(wanted, list) else held  # pyright: ignore[reportUnknownVariableType]
         elif entry["name"] in CHANGES:
-            held.append({**entry, "number": number - 1})
-    return held
+            held.append(len(entries))
+        entries.append(entry)
+    return [entries[each] for each in held]
 
 
 def _entry(line: str) -> dict[str, Any] | None:

@@ -27,15 +27,11 @@ Z95 = 1.959963984540054
 class Trial:
     """The commands ``trial`` and ``choose``; one at a time."""
 
-    def __init__(
-        self, gate: Gate, checkpoints: Checkpoints, losses: Callable[[int, int], list[float | None]],
-        went_back: Callable[[], None],
-    ) -> None:  # fmt: skip
-        """``losses(first, last)``: of these steps. ``went_back()`` is told that the script stands elsewhere now."""
+    def __init__(self, gate: Gate, checkpoints: Checkpoints, losses: Callable[[int, int], list[float | None]]) -> None:
+        """``losses(first, last)``: of the steps from the first on, before the last."""
         self._gate = gate
         self._checkpoints = checkpoints
         self._losses = losses
-        self._went_back = went_back
         self.info: TrialInfo | None = None
         self._given: Any = None
         self._start: Entry | None = None
@@ -78,8 +74,7 @@ class Trial:
         assert self._end is not None
         entry = {"without": self._end, "neither": self._start}.get(given.keep)
         if entry is not None:
-            self._checkpoints.back_to(entry)
-            self._went_back()
+            self._checkpoints.back_to(entry, by)
         self._close(given.keep)
         return {"before": {"trial": info.change}, "after": {"kept": given.keep}}
 
@@ -91,8 +86,7 @@ class Trial:
         info.without = list(self._losses(info.start, moment.step))
         try:
             self._end = self._checkpoints.take(moment, "trial")
-            self._checkpoints.back_to(self._start)
-            self._went_back()
+            self._checkpoints.back_to(self._start, self._by)
             self._gate.actions[self._name](self._given, self._start.snapshot.moment, self._by)
         except Refused as refusal:
             info.verdict = f"given up after the steps without the change: {refusal.message}"
@@ -125,7 +119,9 @@ class Trial:
         self._start = self._end = None
 
 
-def effect(without: Sequence[float | None], changed: Sequence[float | None]) -> tuple[float | None, float | None, float | None]:
+def effect(
+    without: Sequence[float | None], changed: Sequence[float | None]
+) -> tuple[float | None, float | None, float | None]:
     """Mean of the paired differences (with minus without), and its 95 % interval from their spread.
 
     The normal interval ``mean +- 1.96 s / sqrt(n)``; steps follow on each other, so that it is a rough one.

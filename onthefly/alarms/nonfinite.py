@@ -37,7 +37,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 class NonfiniteLoss:
-    """Watches the losses of the records, and those of their samples where the loss itself is finite."""
+    """Watches the losses of the records; of one that is not finite it says how many samples are not."""
 
     def __init__(self) -> None:
         self._numbers: set[str] = set()
@@ -47,6 +47,8 @@ class NonfiniteLoss:
     def take(self, records: Records) -> Finding | None:
         """The first of this block, unless the newest finding still lasts: a finite training loss ends it."""
         found: Finding | None = None
+        if not self._alarmed and not records.reasons and math.isfinite(sum(array("d", records.loss))):
+            return None  # as nearly all are: a total is finite where all losses are, and those of samples with them
         codes, counts = array("h", records.reason), array("i", records.count)
         values, ends = array("f", records.sample_loss), _ends(counts)
         for loss in losses(records):

@@ -93,7 +93,8 @@ ROWS = (
         ),
     ),
     Row(
-        stalls.STALL, "waiting for data: one long wait, or most of every step", "free", True, "log", stalls.LoaderStall,
+        stalls.STALL, "waiting for data: one long wait, or most of every step", "free", False, "log",
+        stalls.LoaderStall,
         (
             _WINDOW,
             Parameter("factor", 10.0, 1.5, 1e6, "times the median wait"),
@@ -105,7 +106,7 @@ ROWS = (
         also=(stalls.BOUND,),
     ),
     Row(
-        memory.NAME, "memory of the process and of the accelerator: a steady leak", "free", True, "log",
+        memory.NAME, "memory of the process and of the accelerator: a steady leak", "free", False, "log",
         memory.MemoryGrowth,
         (
             Parameter("bucket", 32, 1, 10_000, "samples in a bucket of the finest scale"),

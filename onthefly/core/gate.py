@@ -77,6 +77,8 @@ class Gate:
         """What is planned for a later moment; the training thread's alone."""
         self.changed: Callable[[], None] = lambda: None
         """Called on the training thread after something was done, and before it is held."""
+        self.held: Callable[[], None] = lambda: None
+        """Called on the training thread when a pause begins."""
         self._queue: queue.SimpleQueue[Command | Decision] = queue.SimpleQueue()
         self._later: list[Command] = []
         """Commands that all ranks do at one step, by that step."""
@@ -89,7 +91,7 @@ class Gate:
         self._ask = ask
         self._closed = False
         self.actions: dict[str, Callable[[Any, Place, str], dict[str, Any] | None]] = {
-            "pause": self._pause, "resume": self._resume, "step": self._step, "cancel": self._cancel,
+            "pause": self.pause, "resume": self._resume, "step": self._step, "cancel": self._cancel,
             "stop": self._stop,
         }  # fmt: skip
         """What each command does."""
@@ -135,7 +137,7 @@ class Gate:
 
     def due(self, place: Place) -> bool:
         """On the training thread, where :attr:`waiting` is set: whether anything is to be done here."""
-        if not self._queue.empty() or (self._boundary is not None and place.step >= self._boundary[1]):
+        if self.paused or not self._queue.empty() or (self._boundary is not None and place.step >= self._boundary[1]):
             return True
         return any(command.at <= place.step for command in self._later) or any(p.reached(place) for p in self.plans)
 
@@ -195,6 +197,7 @@ class Gate:
     def _hold(self, by: str, reason: str) -> None:
         if not self.paused:
             self.paused = True
+            self.held()
             self.changed()
             self._announce("paused", by, reason)
 
@@ -255,7 +258,8 @@ class Gate:
         if self.stopped_by is not None:
             raise Stop
 
-    def _pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+    def pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+        """The command ``pause``, but for ``when``."""
         if given.step is not None:
             if given.step <= place.step:
                 raise Refused(f"step {given.step} is behind: {place.step} are finished")

@@ -47,13 +47,15 @@ class DataInstrument:
     """The slots in ``DataLoader`` and its iterators."""
 
     def __init__(
-        self, open_source: Callable[[Any], Source], meter: Meter, guard: Guard, log: Optional[Log] = None
+        self, open_source: Callable[[Any], Source], meter: Meter, guard: Guard, desk: Optional[Desk] = None
     ) -> None:
         """``open_source(loader)`` gives where an iterator of that loader delivers to.
 
-        ``log`` keeps deliveries while a rewind may want them again.
+        ``desk.deliveries`` keeps deliveries while a rewind may want them again; ``desk.draw``, if there is one, says
+        which of the indices that a loader has drawn are fetched.
         """
-        self._log: Log = log or NoLog()
+        self._desk: Desk = desk or NoDesk()
+        self._log = self._desk.deliveries
         self._open_source = open_source
         self._meter = meter
         self._guard = guard
@@ -143,6 +145,8 @@ class DataInstrument:
             self._begin(iterator, loader)
 
     def _wrap_next_index(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
+        desk = self._desk
+
         @functools.wraps(original)
         def _next_index(iterator: Any) -> Any:
             try:
@@ -150,8 +154,10 @@ class DataInstrument:
             except BaseException as error:
                 leave_frame_out(error)
                 raise
-            # Two plain lines that cannot fail, so no guard: this runs for every batch.
+            # Plain lines that cannot fail, so no guard: this runs for every batch.
             if slot.enabled:
+                if desk.draw is not None:
+                    index = desk.draw(iterator, index, original)
                 iterator._onthefly_drawn = index.copy() if type(index) is list else index
             return index
 

@@ -159,3 +159,22 @@ class Feed:
 
 def _ignore(drawn: Any, data: Any) -> None:
     """Before an iterator has begun, nothing of it is delivered again."""
+
+
+class Desk(Protocol):
+    """Who may want batches again, and who chooses samples."""
+
+    @property
+    def deliveries(self) -> Log:
+        """Keeps what was delivered."""
+        ...
+
+    draw: Any
+    """``draw(iterator, indices, again)`` gives the indices that are fetched; None: those that were drawn."""
+
+
+class NoDesk(Desk):
+    """Where nobody does."""
+
+    deliveries = NoLog()
+    draw = None

@@ -67,7 +67,7 @@ from onthefly.protocol.client import (
     Snapshot,
     Subscribe,
 )
-from onthefly.protocol.commands import CHANGES, COMMANDS, CommandArguments, Keep, arguments, plain
+from onthefly.protocol.commands import CHANGES, COMMANDS, AlarmAction, CommandArguments, Keep, arguments, plain
 from onthefly.protocol.control import (
     CheckpointInfo,
     Controls,
@@ -159,6 +159,8 @@ __all__ = [
     "Journal",
     "JournalEntry",
     "Journaled",
+    "AlarmAction",
+    "Keep",
     "LogEntry",
     "Logged",
     "Logs",
@@ -196,7 +198,6 @@ __all__ = [
     "TrialInfo",
     "WatchInfo",
     "Welcome",
-    "Keep",
     "arguments",
     "plain",
 ]

@@ -19,6 +19,10 @@ class Losses:
         if len(self._by_step) > self._limit:
             del self._by_step[next(iter(self._by_step))]
 
+    def between(self, first: int, last: int) -> list[Optional[float]]:
+        """The losses of the steps from ``first`` on, before ``last``; None where it is not known."""
+        return [self._by_step.get(step) for step in range(first, last)]
+
     def after(self, step: int) -> Receipt:
         """What the steps after that one must give again. They are forgotten here: they are about to be taken anew."""
         expected = {number: loss for number, loss in self._by_step.items() if number > step}

@@ -91,11 +91,13 @@ def test_what_a_rewind_took_back_is_not_replayed(tmp_path: Path) -> None:
     base = {"args": {}, "backward": 1, "step": 1}
     lines = [
         {**base, "name": "clip", "point": 1, "after": {}}, {**base, "name": "freeze", "point": 2, "after": {}},
-        {**base, "name": "rewind", "point": 3, "after": {"entries": 1}},
+        {**base, "name": "rewind", "point": 3, "after": {"entries": [0]}},
         {**base, "name": "set", "point": 2, "after": {}},
+        {**base, "name": "rewind", "point": 3, "after": {"entries": [0, 1]}},
+        {**base, "name": "set", "point": 4, "after": {}},
     ]  # fmt: skip
     path.write_text("\n".join(map(json.dumps, lines)))
-    assert [entry["name"] for entry in journal.read(path)] == ["clip", "set"]
+    assert [(entry["name"], entry["point"]) for entry in journal.read(path)] == [("clip", 1), ("freeze", 2), ("set", 4)]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '{"name": 1}', '{"name": "set"}', "[" * 100_000, "\x00"])

@@ -57,13 +57,6 @@ def test_a_loss_is_found_at_its_step(bad: float) -> None:
     assert watch.take(block([(1.0, [1.0]), (bad, [bad]), (1.0, [1.0])], first=5)) is not None
 
 
-def test_samples_of_a_finite_loss() -> None:
-    found = NonfiniteLoss().take(block([(1.0, [1.0]), (2.0, [1.0, math.inf])]))
-    assert found is not None
-    assert found.step == 1
-    assert "1 of 2 samples" in found.text
-
-
 def test_validation_and_what_is_not_known_are_no_losses() -> None:
     watch, why = NonfiniteLoss(), "the loss is not a single number"
     assert watch.take(block([(math.nan, [])], phase="valid")) is None

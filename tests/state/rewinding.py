@@ -66,7 +66,7 @@ class Played:
         """Play it in this process, as the main module."""
         self._file = str(path)
         guard = Guard("the data instrument", strict=True)
-        instrument = DataInstrument(lambda loader: Source(self.drawn), Meter(), guard, self.deliveries)
+        instrument = DataInstrument(lambda loader: Source(self.drawn), Meter(), guard, Bare(self.deliveries))
         handle = register_optimizer_step_post_hook(self._stepped)
         try:
             with contextlib.redirect_stdout(self._out), warnings.catch_warnings():

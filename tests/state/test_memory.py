@@ -36,7 +36,7 @@ class Armed:
         self.seen: list[Any] = []
         self.deliveries = Deliveries(budget)
         guard = Guard("the data instrument", strict=True)
-        self.instrument = DataInstrument(lambda loader: Source(self.seen), Meter(), guard, self.deliveries)
+        self.instrument = DataInstrument(lambda loader: Source(self.seen), Meter(), guard, Bare(self.deliveries))
 
 
 @pytest.fixture
