@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from onthefly.capture.batches import is_untouched
 from onthefly.capture.called import FUNCTIONS
 from onthefly.capture.expression import Term
 from onthefly.capture.graph import only_input
@@ -167,7 +168,7 @@ class Leaf:
                 return False
         for held in newest[3]:
             if held is told:  # of the shape that it had
-                if told._version not in newest[0].fresh:
+                if not is_untouched(told, newest):
                     return False
                 break
         else:

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from onthefly.capture.batches import CHANGED, COMPUTED, CROOKED, NO_LOADER, RecentBatches, Tie, Tied, name_samples
+from onthefly.capture.batches import (
+    CHANGED,
+    COMPUTED,
+    CROOKED,
+    NO_LOADER,
+    RecentBatches,
+    Tie,
+    Tied,
+    is_untouched,
+    name_samples,
+)
 from onthefly.capture.expression import PENALTY, Expression, Sum, Term
 from onthefly.capture.graph import Unreadable, leaf_of, only_input
 from onthefly.capture.layout import Layout
@@ -183,7 +193,7 @@ def read_plainly(reader: Reader, node: Any, newest: tuple[Any, ...]) -> tuple[An
     """
     read: Any = reader.read(node)
     target, elements, reduction, value, divisor, valid = read
-    loader, _, samples, held = newest
+    loader, _, samples, held, _ = newest
     if not any(one is target for one in held):
         return None
     rows, counts = elements.shape[0] if elements.dim() == 1 else 0, valid
@@ -195,7 +205,7 @@ def read_plainly(reader: Reader, node: Any, newest: tuple[Any, ...]) -> tuple[An
         elements, divisor = mean_of(reshape(elements, (rows, -1)), 1), rows
     if (
         loader is None or loader.doubt or type(samples) is not list or len(samples) != rows
-        or target._version not in loader.fresh or value is None
+        or not is_untouched(target, newest) or value is None
     ):  # fmt: skip
         return None
     return target, rows, elements, value, divisor, counts

@@ -63,7 +63,7 @@ MAX_CALLS, MAX_ROWS = 128, 65536
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 graph_task, grad_enabled, set_grad_enabled = _c._current_graph_task_id, torch.is_grad_enabled, _c._set_grad_enabled
 
-NO_BATCH = (None, -1, None, ())
+NO_BATCH = (None, -1, None, (), {})
 """Stands for the newest batch before there is one."""
 
 
@@ -298,7 +298,7 @@ class Recorder:
         """Record a loss of the newest batch that is of a known form; False if it is not. Runs no operator."""
         recent = self._recent
         newest: Any = recent.newest or NO_BATCH
-        loader, epoch, samples, held = newest
+        loader, epoch, samples, held, _ = newest
         if not held or loader.doubt or type(samples) is not list:
             return False
         rows = len(samples)
@@ -331,7 +331,7 @@ class Recorder:
         if read is None:
             return False
         target, rows, elements, value, divisor, counts = read
-        loader, epoch, samples, _ = newest
+        loader, epoch, samples, _, _ = newest
         recent.tied, self.epoch = newest, epoch
         if self._evaluations.pending:
             self._evaluations.trained(samples)
