@@ -12,10 +12,11 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from onthefly.capture.graph import Unreadable
 from onthefly.capture.layout import Layout, batch_first, carried, leading, viewed
-from onthefly.capture.loaders import Batch, LoaderRecord, tensors_of
+from onthefly.capture.loaders import Batch, LoaderRecord, has_storage, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,22 +73,24 @@ class RecentBatches:
         """With the fields of :class:`Batch`; None before the first."""
         self.tied: tuple[Any, ...] | None = None
         """The batch that the last loss was plainly of: nothing is lost with it."""
-        self._older: dict[int, tuple[weakref.ref[Tensor], Batch]] = {}
+        self._older: dict[int, tuple[weakref.ref[Tensor], Batch, StorageWeakRef | None]] = {}
         """Batches that no loss was seen of, by ``id`` of each of their tensors; dead ones are swept now and then."""
         self._most = MANY
         """How many may be there until they are swept."""
         self._loaders: list[LoaderRecord] = []
         """In the order of their newest batches, but for the newest of all."""
-        self._copies: dict[int, tuple[weakref.ref[Tensor], Tied, int]] = {}
+        self._copies: dict[int, tuple[weakref.ref[Tensor], Tied, int, StorageWeakRef | None]] = {}
         """Tensors that were made of a batch's by moving, casting or reshaping, by their ``id``, and their version."""
 
     def retire(self, newest: tuple[Any, ...]) -> None:
         """Let the newest batch go, and remember it among the older ones."""
-        loader, epoch, drawn, held = newest
+        loader, epoch, drawn, held, storages = newest
         if held:
             batch, older = Batch(loader, epoch, drawn, ()), self._older
             for tensor in tensors_of(held):
-                older[id(tensor)] = weakref.ref(tensor), batch
+                storage = storages.get(id(tensor))
+                came = StorageWeakRef(storage) if storage is not None else None
+                older[id(tensor)] = weakref.ref(tensor), batch, came
             if len(older) > self._most:
                 # Not by callbacks of the references: an interrupt that came while one runs would be lost.
                 self._older = {key: found for key, found in older.items() if found[0]() is not None}
@@ -98,7 +101,7 @@ class RecentBatches:
         newest = self.newest
         if newest is not None and newest[3]:
             self.retire(newest)
-            let_go = (*newest[:3], ())
+            let_go = (*newest[:3], (), {})
             if self.tied is newest:
                 self.tied = let_go
             if self.newest is newest:
@@ -106,7 +109,7 @@ class RecentBatches:
 
     def take_over(self, loader: LoaderRecord, newest: tuple[Any, ...]) -> None:
         """The newest batch is another loader's from now on."""
-        before, epoch, drawn, _ = newest
+        before, epoch, drawn, _, _ = newest
         before.last = Batch(before, epoch, drawn, ())
         self._loaders = [*(known for known in self._loaders if known not in (before, loader)), before]
 
@@ -125,7 +128,7 @@ class RecentBatches:
             return None
         offset = int(tensor.storage_offset()) - int(base.storage_offset())
         seen = None
-        if base.is_contiguous() and offset >= 0:
+        if base.is_contiguous() and offset >= 0 and _storage(tensor) == _storage(base):
             seen = viewed(found.layout, tensor.shape, tensor.stride(), offset, base.numel())
         if seen is None:
             return Tied(found.batch, 0, found.layout, CROOKED)
@@ -153,30 +156,35 @@ class RecentBatches:
             self._copies = {key: found for key, found in self._copies.items() if found[0]() is not None}
             while len(self._copies) >= MANY:  # the oldest: a script that keeps all that it casts
                 del self._copies[next(iter(self._copies))]
-        self._copies[id(result)] = weakref.ref(result), tied, _version(result)
+        came = StorageWeakRef(result.untyped_storage()) if _storage(result) else None
+        self._copies[id(result)] = weakref.ref(result), tied, _version(result), came
 
     def _own(self, tensor: Tensor) -> Tied | None:
         """Of a tensor that is no view of another one that is known."""
         newest = self.newest
-        batch = None
+        batch, came = None, 0
         if newest is not None:
             for held in newest[3]:
                 if held is tensor or (type(held) is not Tensor and any(part is tensor for part in tensors_of(held))):
-                    batch = Batch(*newest)
+                    batch, storage = Batch(*newest), newest[4].get(id(tensor))
+                    came = storage._cdata if storage is not None else 0
                     break
         if batch is None:
             older = self._older.get(id(tensor))
-            batch = older[1] if older is not None and older[0]() is tensor else None
+            if older is not None and older[0]() is tensor:
+                batch, came = older[1], older[2].cdata if older[2] is not None else 0
         if batch is not None:
             layout = batch_first(tensor.shape)
             if isinstance(batch.drawn, list) and layout is not None and layout.rows != len(batch.drawn):
                 return None  # its first axis is not that of the samples
             fresh = batch.loader is None or tensor.is_inference() or batch.loader.is_fresh(tensor)
+            fresh = fresh and _storage(tensor) == came
             return Tied(batch, 0, layout, "" if fresh else CHANGED) if layout is not None else None
         copy = self._copies.get(id(tensor))
         if copy is None or copy[0]() is not tensor:
             return None
-        return copy[1] if _version(tensor) == copy[2] else copy[1]._replace(doubt=CHANGED)
+        same = _storage(tensor) == (copy[3].cdata if copy[3] is not None else 0)
+        return copy[1] if same and _version(tensor) == copy[2] else copy[1]._replace(doubt=CHANGED)
 
     def computed(self, rows: int) -> Tie:
         """Of a loss that is of no batch that is known: its rows are samples without an index if they are as many.
@@ -196,6 +204,19 @@ class RecentBatches:
                 _tie(newest, rows, 0, COMPUTED)  # it is one batch ahead, and came to its end
             return Tie(None, -1, None, COMPUTED)
         return _tie(batch, rows, 0, COMPUTED)
+
+
+def is_untouched(tensor: Tensor, newest: tuple[Any, ...]) -> bool:
+    """Whether a tensor of the newest batch is as it came, where all of that batch came with one version."""
+    storage = newest[4].get(id(tensor))
+    return (
+        tensor._version in newest[0].fresh and storage is not None and tensor.untyped_storage()._cdata == storage._cdata
+    )  # fmt: skip
+
+
+def _storage(tensor: Tensor) -> int:
+    """Tells its storage from all that there are; 0 where it has none."""
+    return tensor.untyped_storage()._cdata if has_storage(tensor) else 0
 
 
 def _version(tensor: Tensor) -> int:
@@ -234,7 +255,7 @@ def _size(batch: Batch) -> int:
 
 def _tie(batch: Batch, rows: int, start: int, doubt: str, *, part: bool = False) -> Tie:
     """Rows ``start`` to ``start + rows`` of that batch; with ``part`` they may be fewer than it has."""
-    loader, epoch, drawn, held = batch
+    loader, epoch, drawn, held, _ = batch
     if not isinstance(drawn, list) or not drawn or drawn[0] is None:
         sizes = {tensor.shape[0] for tensor in tensors_of(held) if tensor.dim()}
         if sizes and rows not in sizes and not part:

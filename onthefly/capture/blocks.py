@@ -9,6 +9,7 @@ from torch import Tensor
 
 from onthefly.capture.group import Group, groups
 from onthefly.capture.margins import Margins
+from onthefly.capture.plans import Plan
 from onthefly.capture.quiet import intercepted, profiling, undisturbed
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ class Blocks:
                 return self.margins.note(term.reader.scores(term.node), target)
         return -1
 
+    def _worked_off(self, calls: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """These calls, those of plans with their values."""
+        planned: dict[Plan, list[tuple[Any, ...]]] = {}
+        for call in calls:
+            if type(call[8]) is Plan:
+                planned.setdefault(call[8], []).append(call)
+        worked = {plan: iter(plan.work_off(its, self.margins)) for plan, its in planned.items()}
+        return [next(worked[call[8]]) if type(call[8]) is Plan else call for call in calls] if worked else calls
+
     def send(self, run: str, *, wait: bool) -> None:
         """Send what has arrived; with ``wait`` also what is still under way from an accelerator."""
         calls, self.calls, self.rows = self.calls, [], 0
@@ -46,6 +56,7 @@ class Blocks:
             self._groups.extend(groups([call for call in calls if not call[7] and type(call[5]) is float]))
         elif calls:
             with undisturbed():
+                calls = self._worked_off(calls)
                 self._groups.extend(groups(calls, self.margins.take()))
         while self._groups and (wait or self._groups[0].ready()):
             self._emit(self._groups.popleft().records(run))

@@ -11,7 +11,8 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, strided
+from torch.nn import Parameter
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, default_collate, default_convert
 from torch.utils.data.dataloader import (
     _DatasetKind,  # pyright: ignore[reportPrivateUsage]
@@ -19,6 +20,7 @@ from torch.utils.data.dataloader import (
 )
 
 from onthefly.capture.datasets import Numbering, batches_of, fetch_of
+from onthefly.capture.quiet import DisableTorchFunction, function_modes
 from onthefly.capture.streams import NOT_BATCHED, Stream
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Batch(NamedTuple):
     something else, where they are not known."""
     held: tuple[Any, ...]
     """What it is made of; empty once that was let go: we keep nobody's data alive."""
+    storages: dict[int, Any] = {}  # noqa: RUF012 - the empty one is never written to
+    """The storage that each tensor of ``held`` came with, by the tensor's ``id``. Held, since addresses repeat."""
 
 
 class LoaderRecord:
@@ -166,7 +170,8 @@ class LoaderRecord:
             drawn = self.numbering.root(drawn)
         if self._form is not True:
             self.running = True
-            recent.newest = (self, self.epoch, drawn, self._arrived(tensors_in(self._form, data)))
+            held = self._arrived(tensors_in(self._form, data))
+            recent.newest = (self, self.epoch, drawn, held, storages_of(held))
             return
         if not self.running:
             self.running = True
@@ -174,9 +179,20 @@ class LoaderRecord:
         kind = type(data)
         # A copy of the container, since scripts pop labels out of theirs.
         if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
-            recent.newest = (self, self.epoch, drawn, tuple(data))
+            storages: dict[int, Any] = {}
+            try:
+                for value in data:
+                    if type(value) is Tensor and not function_modes():
+                        storages[id(value)] = value.untyped_storage()
+                    else:
+                        storages = storages_of(data)
+                        break
+            except (NotImplementedError, RuntimeError):  # a sparse one has none
+                storages = storages_of(data)
+            recent.newest = (self, self.epoch, drawn, tuple(data), storages)
         else:
-            recent.newest = (self, self.epoch, drawn, tuple(tensors_of(data)))
+            found = tensors_of(data)
+            recent.newest = (self, self.epoch, drawn, tuple(found), storages_of(found))
 
     def used(self, epoch: int) -> None:
         """A loss was of one of its batches, of that epoch."""
@@ -296,6 +312,17 @@ def tensors_of(data: Any) -> list[Tensor]:
         elif isinstance(value, Mapping):
             pending.extend(value.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
     return found
+
+
+def storages_of(data: Any) -> dict[int, Any]:
+    """The storage of each tensor of a batch, by the tensor's ``id``."""
+    with DisableTorchFunction():  # modes of the script's would be told
+        return {id(tensor): tensor.untyped_storage() for tensor in tensors_of(data) if has_storage(tensor)}
+
+
+def has_storage(tensor: Tensor) -> bool:
+    """Whether its storage can be told: not of a sparse one, or of a class of the script's."""
+    return type(tensor) in (Tensor, Parameter) and tensor.layout is strided
 
 
 def tensors_in(form: Any, data: Any) -> list[Tensor]:

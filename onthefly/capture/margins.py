@@ -87,6 +87,13 @@ class Margins:
         self._used = slot + 1
         return self._before + slot
 
+    def add(self, scores: Tensor, targets: Tensor) -> int:
+        """Those of several calls at once, [calls, rows, classes] and [calls, rows]; the first of their slots."""
+        self._work_off()
+        first = self._before
+        self._add(*_measured(scores, targets))
+        return first
+
     def _make_room(self, scores: Tensor, targets: Tensor) -> None:
         """For calls like this one."""
         if (scores.shape, scores.dtype, scores.device) != (self._shape, self._dtype, self._device):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from onthefly.capture.called import FUNCTIONS, Called
 from onthefly.capture.graph import Unreadable
-from onthefly.capture.quiet import autocast_as_now, check_plain, tracing
+from onthefly.capture.quiet import autocast_as_now, check_plain, dispatch_modes, profiling, tracing
 from onthefly.capture.reading import MEAN, Read, Reader, reduced
 
 if TYPE_CHECKING:
@@ -59,8 +60,12 @@ class OpenLosses:
             tensors = [operand for operand in called.operands if isinstance(operand, Tensor)]
             if any(tensor.is_inference() for tensor in tensors):  # they have no version to compare
                 return
-            noted = Noted(function.__name__, called, [(tensor, tensor._version) for tensor in tensors],
-                          autocast_as_now(result.device.type))  # fmt: skip
+            autocast = autocast_as_now(result.device.type)
+            noted = Noted(function.__name__, called, [(tensor, tensor._version) for tensor in tensors], autocast)
+            if autocast is nullcontext:
+                noted.call = function, args, named
+                if called.of_elements and result.is_cpu and not dispatch_modes() and not profiling():
+                    noted.number = result.item()
             node.metadata[KEY] = noted
         self._open.append(weakref.ref(noted))
         if len(self._open) > MAX_OPEN:
@@ -89,10 +94,19 @@ class Noted(Reader):
         self._versions = versions
         self._autocast = autocast
         self._gone = ""
+        self.call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = None
+        """Function and arguments, where no autocast was on."""
+        self.number: float | None = None
+        """What a reduction gave; None where that cannot be asked."""
+
+    def is_as_it_was(self) -> bool:
+        """Whether its operands have not been written to."""
+        return all(tensor._version == version for tensor, version in self._versions)
 
     def let_go(self, why: str) -> None:
         """Keep nothing any more."""
         self.operands, self._called, self._versions, self._gone = (), None, [], why
+        self.call = None
 
     def read(self, node: Any) -> Read:
         """As :meth:`Reader.read`."""
@@ -100,7 +114,7 @@ class Noted(Reader):
         if called is None:
             raise Unreadable(self._gone)
         check_plain(*[tensor for tensor, _ in self._versions])
-        if any(tensor._version != version for tensor, version in self._versions):
+        if not self.is_as_it_was():
             self.let_go(CHANGED)
             raise Unreadable(CHANGED)
         reduction = called.reduction

@@ -15,6 +15,7 @@ from torch.nn import Parameter
 from onthefly.capture.graph import through_hook
 from onthefly.capture.layout import MIXED
 from onthefly.capture.rules import JOINING, RULES, SAVED, SUMMING
+from onthefly.capture.trails import Trail, trail_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,12 +54,11 @@ class Paths:
 
     def prove(self, node: Any, place: int, hooked: bool) -> Tied | None:
         """How output ``place`` of a node lies in a batch; None where that is not proven."""
+        tied = self.again(node, place, hooked)
+        if tied is not None:
+            return tied
         kind = type(node)
         ways = self._ways.setdefault(kind, [])
-        for way in ways:
-            tied = self._walk(way, node, place, hooked)
-            if tied is not None:
-                return tied
         vain = self._vain.get(kind, 0)
         if vain >= PATIENCE and vain % PAUSE:
             self._vain[kind] = vain + 1
@@ -72,6 +72,20 @@ class Paths:
                 return tied
         self._vain[kind] = vain + 1
         return None
+
+    def again(self, node: Any, place: int, hooked: bool) -> Tied | None:
+        """The same by a way that was found before: without a search."""
+        for way in self._ways.get(type(node), ()):
+            tied = self._walk(way, node, place, hooked)
+            if tied is not None:
+                return tied
+        return None
+
+    def trail(self, node: Any, place: int) -> Trail | None:
+        """How the way that a node's output is proven by is found again at little cost; None if it is not."""
+        ways = self._ways.get(type(node), ())
+        way = next((way for way in ways if self._walk(way, node, place, False) is not None), None)
+        return trail_of(node, way) if way is not None else None
 
     def _walk(self, way: tuple[Hop, ...], node: Any, place: int, hooked: bool) -> Tied | None:
         """Down that way to its tensor, and up again with its layout."""

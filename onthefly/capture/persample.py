@@ -8,12 +8,24 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from onthefly.capture.batches import CHANGED, COMPUTED, CROOKED, NO_LOADER, RecentBatches, Tie, Tied, name_samples
+from onthefly.capture.batches import (
+    CHANGED,
+    COMPUTED,
+    CROOKED,
+    NO_LOADER,
+    RecentBatches,
+    Tie,
+    Tied,
+    is_untouched,
+    name_samples,
+)
 from onthefly.capture.expression import PENALTY, Expression, Sum, Term
 from onthefly.capture.graph import Unreadable, leaf_of, only_input
 from onthefly.capture.layout import Layout
 from onthefly.capture.noted import Noted, OpenLosses
 from onthefly.capture.paths import Paths, depends_on_parameters_alone, is_of_losses
+from onthefly.capture.plans import Plans
+from onthefly.capture.reading import MEAN, Reader, mean_of
 from onthefly.capture.shares import (
     Joined,
     Share,
@@ -54,6 +66,7 @@ class PerSample:
         self._recent = recent
         self._noted = noted
         self._paths = Paths(recent.find)
+        self.plans = Plans(recent, self._paths)
         self.hooked = False
         """Saved tensors of this process may have hooks, which are not to be run once more than the script does."""
 
@@ -62,7 +75,10 @@ class PerSample:
         expression = Expression(self.hooked, self._noted.at)
         found, factor = expression.of(roots)
         try:
-            return self._measured(found, factor)
+            samples = self._measured(found, factor)
+            if factor is None and len(roots) == 1 and not self.hooked:
+                self.plans.learn(roots[0].grad_fn, found.terms)
+            return samples
         finally:
             for term in found.terms:
                 if isinstance(term.reader, Noted):
@@ -141,6 +157,12 @@ class PerSample:
             tie = tie._replace(doubt=CROOKED)
         return tie, [share_of(term, lies) for term, lies in zip(terms, layouts) if lies is not None]
 
+    def _ties(self, operand: Tensor) -> Tied | None:
+        """How an operand lies in a batch: it is one of that, or was computed of one."""
+        if operand.grad_fn is None:
+            return self._recent.find(operand)
+        return self._paths.prove(operand.grad_fn, operand.output_nr, self.hooked)
+
     def _tied(self, term: Term) -> Tied | None:
         """How the elements of a term lie in a batch, by its operands or by what they were computed from."""
         shape, doubtful = term.read.elements.shape, None
@@ -149,10 +171,7 @@ class PerSample:
         for operand in operands:
             if not isinstance(operand, Tensor):
                 continue
-            lies = self._recent.find(operand) if operand.grad_fn is None else None
-            if lies is None and operand.grad_fn is not None:
-                lies = self._paths.prove(operand.grad_fn, operand.output_nr, self.hooked)
-            lies = placed(lies, operand.shape, shape)
+            lies = placed(self._ties(operand), operand.shape, shape)
             if lies is not None and not lies.doubt:
                 return lies
             doubtful = lies if doubtful is None or doubtful.doubt == CROOKED else doubtful
@@ -164,6 +183,32 @@ class PerSample:
                 if lies is not None:
                     return lies
         return doubtful
+
+
+def read_plainly(reader: Reader, node: Any, newest: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A loss whose root is the loss function itself: target, rows, values, value, divisor, counts of elements.
+
+    None where it is not of the newest batch, row by row. Nothing of it is asked or made that may be left out: what is
+    too large for a plan, or on an accelerator, pays for this at each step.
+    """
+    read: Any = reader.read(node)
+    target, elements, reduction, value, divisor, valid = read
+    loader, _, samples, held, _ = newest
+    if not any(one is target for one in held):
+        return None
+    rows, counts = elements.shape[0] if elements.dim() == 1 else 0, valid
+    if not rows:
+        if reduction != MEAN or valid is not None or elements.shape != target.shape or not elements.numel():
+            return None
+        rows = elements.shape[0]
+        counts = elements.numel() // rows
+        elements, divisor = mean_of(reshape(elements, (rows, -1)), 1), rows
+    if (
+        loader is None or loader.doubt or type(samples) is not list or len(samples) != rows
+        or not is_untouched(target, newest) or value is None
+    ):  # fmt: skip
+        return None
+    return target, rows, elements, value, divisor, counts
 
 
 def _is_penalty(term: Term, rows: int) -> bool:
@@ -256,4 +301,4 @@ def reason_of(error: Exception) -> str:
     raise error
 
 
-__all__ = ["NO_LOADER", "PerSample", "Samples", "reason_of", "unscaled"]
+__all__ = ["NO_LOADER", "PerSample", "Samples", "read_plainly", "reason_of", "unscaled"]

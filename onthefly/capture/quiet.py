@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 
+DisableTorchFunction: Any = _c.DisableTorchFunction
+"""No mode and no tensor subclass of the script's is told of what is done inside."""
+
 dispatch_modes, function_modes, autocasting = (
     _c._len_torch_dispatch_stack, _c._len_torch_function_stack, _c._is_any_autocast_enabled,
 )  # fmt: skip

@@ -77,17 +77,19 @@ class OperatorReader(Reader):
     def __init__(self, operator: Callable[..., Tensor], name: str, tensors: str, options: str = "") -> None:
         """``tensors`` and ``options`` name ``_saved_*`` attributes, input and target first; reduction is implied."""
         self.name = name
-        self._operator = operator
-        self._saved = attrgetter(*[f"_saved_{name}" for name in f"reduction {options} {tensors}".split()])
-        self._given = len(options.split())
+        self.operator = operator
+        self.saved = attrgetter(*[f"_saved_{name}" for name in f"reduction {options} {tensors}".split()])
+        self.given = len(options.split())
+        self.planned = self.saved
+        """The same, without what follows of it."""
 
     def read(self, node: Any) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """As :meth:`Reader.read`."""
-        reduction, *saved = self._saved(node)
-        options, given = saved[: self._given], saved[self._given :]
+        reduction, *saved = self.saved(node)
+        options, given = saved[: self.given], saved[self.given :]
         check_plain(*given)
-        elements = self._operator(*given, NONE, *options)
-        value = self._operator(*given, reduction, *options) if reduction else None
+        elements = self.operator(*given, NONE, *options)
+        value = self.operator(*given, reduction, *options) if reduction else None
         return given[1], elements, reduction, value, elements.numel() if reduction == MEAN else 1, None
 
 
@@ -98,23 +100,30 @@ class NllReader(OperatorReader):
 
     def __init__(self, operator: Callable[..., Tensor]) -> None:
         super().__init__(operator, "nll_loss", "self target weight total_weight", "ignore_index")
+        self.planned = attrgetter(
+            *[f"_saved_{name}" for name in ["reduction", "ignore_index", "self", "target", "weight"]]
+        )
 
     def read(self, node: Any) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """As :meth:`Reader.read`; the mean divides by the weights of the targets that count."""
-        reduction, ignored, source, target, weight, total = self._saved(node)
+        reduction, ignored, source, target, weight, total = self.saved(node)
         if type(source) is not Tensor or type(target) is not Tensor:
             check_plain(source, target, weight)
-        if ignored >= 1 << 63:  # as the script gave it: the graph gives it back as unsigned
-            ignored -= 1 << 64
-        elements = self._operator(source, target, weight, NONE, ignored)
+        ignored = self.as_given(ignored)
+        elements = self.operator(source, target, weight, NONE, ignored)
         if not reduction:
             return target, elements, NONE, None, 1, target.ne(ignored)
         counted = total.item() if total.is_cpu else total
         plain = counted is not total and weight is None and counted == target.numel()
         return (
-            target, elements, reduction, self._operator(source, target, weight, reduction, ignored),
+            target, elements, reduction, self.operator(source, target, weight, reduction, ignored),
             counted if reduction == MEAN else 1, None if plain else target.ne(ignored),
         )  # fmt: skip
+
+    @staticmethod
+    def as_given(ignored: int) -> int:
+        """``ignore_index`` as the script gave it: the graph gives it back as unsigned."""
+        return ignored - (1 << 64) if ignored >= 1 << 63 else ignored
 
     def called(self, node: Any) -> str:
         """As :meth:`Reader.called`: a softmax right before it is what makes it a cross entropy."""
@@ -122,8 +131,8 @@ class NllReader(OperatorReader):
 
     def hits(self, node: Any) -> tuple[Tensor, Tensor, Tensor]:
         """As :meth:`Reader.hits`."""
-        _, ignored, source, target, _, _ = self._saved(node)
-        return source, target, target.ne(ignored if ignored < 1 << 63 else ignored - (1 << 64))
+        _, ignored, source, target, _, _ = self.saved(node)
+        return source, target, target.ne(self.as_given(ignored))
 
     def scores(self, node: Any) -> Tensor:
         """As :meth:`Reader.scores`."""

@@ -27,7 +27,7 @@ from onthefly.capture.loaders import LoaderRecord, Loaders
 from onthefly.capture.logged import LoggedValues
 from onthefly.capture.noted import OpenLosses
 from onthefly.capture.packing import Packer
-from onthefly.capture.persample import PerSample, Samples, reason_of, unscaled, whole
+from onthefly.capture.persample import PerSample, Samples, read_plainly, reason_of, unscaled, whole
 from onthefly.capture.quiet import (
     CAPTURED,
     REDISPATCHES,
@@ -40,7 +40,7 @@ from onthefly.capture.quiet import (
     profiling,
     undisturbed,
 )  # fmt: skip
-from onthefly.capture.reading import MEAN, READERS, Reader, mean_of, reshape
+from onthefly.capture.reading import READERS, Reader
 from onthefly.capture.steps import metrics, rates
 from onthefly.core.threads import runs
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
+    from onthefly.capture.plans import Plan
     from onthefly.core.meter import Meter
     from onthefly.protocol import Metrics, Records
 
@@ -62,7 +63,7 @@ MAX_CALLS, MAX_ROWS = 128, 65536
 _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 graph_task, grad_enabled, set_grad_enabled = _c._current_graph_task_id, torch.is_grad_enabled, _c._set_grad_enabled
 
-NO_BATCH = (None, -1, None, ())
+NO_BATCH = (None, -1, None, (), {})
 """Stands for the newest batch before there is one."""
 
 
@@ -94,6 +95,7 @@ class Recorder:
         """Told of losses that were computed with gradients off."""
         noted = OpenLosses(self.evaluated)
         self._per_sample = PerSample(self._recent, noted)
+        self._plans = self._per_sample.plans.known
         self.computed = noted.note
         """Told of losses whose graph, if they have one, will not keep their operands."""
         self.scaled = mark_scaled
@@ -137,6 +139,7 @@ class Recorder:
         """From now on saved tensors may have hooks, which must not be run once more than the script does."""
         self._per_sample.hooked = True
         self._direct.clear()
+        self._plans.clear()
 
     def observe(self, tensors: Any, grad_tensors: Any = None, *rest: Any, **named: Any) -> None:
         """A backward call is about to run."""
@@ -150,12 +153,15 @@ class Recorder:
         ):  # fmt: skip
             self._observe_closely(start, tensors, grad_tensors)
             return
-        enabled, host = grad_enabled(), tensors.is_cpu
-        set_grad_enabled(False)
+        enabled, node = grad_enabled(), tensors.grad_fn
+        plans = self._plans.get(type(node))
         try:
-            if not host and capturing(tensors):
+            if plans is not None and self._add_planned(start, plans, node, tensors):
+                self._observed(start)
+                return
+            set_grad_enabled(False)
+            if not tensors.is_cpu and capturing(tensors):
                 raise Unreadable(CAPTURED)
-            node: Any = tensors.grad_fn
             reader = self._direct.get(type(node))
             if reader is None or not self._add_plain(start, reader, node, tensors):
                 self._add_samples(start, (tensors,), self._per_sample.measure((tensors,)))
@@ -288,55 +294,53 @@ class Recorder:
             return True
         return False
 
-    def _add_plain(self, start: int, reader: Reader, node: Any, root: Tensor) -> bool:
-        """Record a loss whose root is the loss function itself, of the newest batch; False if it is not that plain.
-
-        Most are, and this is what a small step pays for: nothing of it is asked or made that may be left out.
-        """
-        read: Any = reader.read(node)
-        target, elements, reduction, value, divisor, valid = read
+    def _add_planned(self, start: int, plans: list[Plan], node: Any, root: Tensor) -> bool:
+        """Record a loss of the newest batch that is of a known form; False if it is not. Runs no operator."""
         recent = self._recent
-        newest = recent.newest or NO_BATCH
-        for held in newest[3]:
-            if held is target:
-                break
-        else:
+        newest: Any = recent.newest or NO_BATCH
+        loader, epoch, samples, held, _ = newest
+        if not held or loader.doubt or type(samples) is not list:
             return False
-        loader, epoch, samples, _ = newest
-        rows, counts = elements.shape[0] if elements.dim() == 1 else 0, valid
-        if not rows:
-            if reduction != MEAN or valid is not None or elements.shape != target.shape or not elements.numel():
-                return False
-            rows = elements.shape[0]
-            counts = elements.numel() // rows
-            elements, divisor = mean_of(reshape(elements, (rows, -1)), 1), rows
-        if (
-            loader is None or loader.doubt or type(samples) is not list or len(samples) != rows
-            or target._version not in loader.fresh or value is None
-        ):  # fmt: skip
+        rows = len(samples)
+        for plan in plans:
+            if plan.rows == rows:
+                slot = plan.take(root, node)
+                if slot >= 0:
+                    break
+        else:
             return False
         recent.tied, self.epoch = newest, epoch
         if self._evaluations.pending:
             self._evaluations.trained(samples)
+        blocks, loss = self._blocks, root.item()
+        blocks.calls.append((
+            self.backwards, self.step, epoch, start, loader, loss, "", rows, plan, slot, 0, 0,
+            self._packer.pack(loader, samples, rows),
+        ))  # fmt: skip
+        self._samples += rows
+        blocks.rows += rows
+        if start >= self._accuracy_due and plan.classifies:
+            self._accuracy_due = self._accuracies.measure(plan.hits(node), self.step, self.epoch, start)
+        return True
+
+    def _add_plain(self, start: int, reader: Reader, node: Any, root: Tensor) -> bool:
+        """Record a loss whose root is the loss function itself, of the newest batch; False if it is not that plain."""
+        recent = self._recent
+        newest: Any = recent.newest or NO_BATCH
+        read = read_plainly(reader, node, newest)
+        if read is None:
+            return False
+        target, rows, elements, value, divisor, counts = read
+        loader, epoch, samples, _, _ = newest
+        recent.tied, self.epoch = newest, epoch
+        if self._evaluations.pending:
+            self._evaluations.trained(samples)
         packed, host = self._packer.pack(loader, samples, rows), root.is_cpu
-        self._blocks.calls.append(
-            (
-                self.backwards,
-                self.step,
-                epoch,
-                start,
-                loader,
-                root.item() if host else root.detach(),
-                "",
-                rows,
-                elements,
-                value.item() if host else value,
-                divisor,
-                1 if counts is None else counts,
-                packed,
-                self._blocks.margins.note(reader.scores(node), target) if reader.classifies else -1,
-            )
-        )
+        self._blocks.calls.append((
+            self.backwards, self.step, epoch, start, loader, root.item() if host else root.detach(), "", rows, elements,
+            value.item() if host else value, divisor, 1 if counts is None else counts, packed,
+            self._blocks.margins.note(reader.scores(node), target) if reader.classifies else -1,
+        ))  # fmt: skip
         self._samples += rows
         self._blocks.rows += rows
         if start >= self._accuracy_due and reader.classifies:

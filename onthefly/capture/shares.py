@@ -18,7 +18,7 @@ from onthefly.capture.noted import Noted
 from onthefly.capture.reading import MEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from onthefly.capture.batches import Tied
     from onthefly.capture.expression import Scaling, Term
@@ -171,7 +171,7 @@ def joined(groups: list[list[Share]]) -> Joined:
             values = values + column
         if len(columns) > 1:
             for share, column in zip(groups[0], columns):
-                components[_unused(share.name, components)] = column
+                components[unused(share.name, components)] = column
         if len(groups) > 1:
             valid = torch.cat([_spread(group[0]) for group in groups])
     return Joined(values, valid, weight, divisor, components)
@@ -199,7 +199,8 @@ def name_of(term: Term) -> str:
     return term.reader.called(term.node)
 
 
-def _unused(name: str, taken: dict[str, Tensor]) -> str:
+def unused(name: str, taken: Mapping[str, object]) -> str:
+    """The name, with a number where it is taken."""
     number = sum(1 for other in taken if other == name or other.startswith(f"{name}/"))
     return f"{name}/{number}" if number else name
 

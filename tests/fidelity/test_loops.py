@@ -21,9 +21,7 @@ from tests.watching import watched
 if TYPE_CHECKING:
     from tests.watching import Row
 
-WRONG = {
-    "replaced_by_data": "the batch's tensor is trusted although its rows were replaced",
-}
+WRONG: dict[str, str] = {}
 """Loops that we read wrongly, and what the fault is: a loop that is repaired is taken out here."""
 
 

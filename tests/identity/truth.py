@@ -62,7 +62,7 @@ class Deliveries:
 
     def see(self, y: torch.Tensor) -> Delivery:
         """Of the batch that has just come, with its own numbers."""
-        loader, epoch, drawn, held = self._recent.newest
+        loader, epoch, drawn, held, _ = self._recent.newest
         truth = [int(number) for number in y.flatten().tolist()]
         return Delivery(truth, drawn, loader.doubt or ("" if any(t is y for t in held) else "not held"), epoch, loader)
 
