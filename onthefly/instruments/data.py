@@ -25,7 +25,7 @@ from torch.utils.data.dataloader import (
 )
 
 from onthefly.errors import leave_frame_out
-from onthefly.instruments.feeds import Feed, Log, NoLog, Source
+from onthefly.instruments.feeds import Desk, Feed, Log, NoDesk, Source
 from onthefly.patching.slots import Slot
 
 if TYPE_CHECKING:

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+class Bare:
+    """A desk that only keeps deliveries."""
+
+    draw = None
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        self.deliveries = deliveries
+
+
 class Source:
     """Takes deliveries, and keeps what they were drawn from."""
 

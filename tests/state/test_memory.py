@@ -20,7 +20,7 @@ from onthefly.state.deliveries import TAPE, Deliveries
 from onthefly.state.frames import script_frames
 from onthefly.state.random import RandomStates
 from onthefly.state.snapshot import Snapshot
-from tests.state.rewinding import Played, Source
+from tests.state.rewinding import Bare, Played, Source
 from tests.state.scripts import SCRIPTS, START
 
 if TYPE_CHECKING:
