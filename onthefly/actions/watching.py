@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MAX_FINDINGS, MAX_RECORDS = 100, 4
 """Findings that are shown; blocks of records that are kept for a flight record."""
 
+
 class Watchdogs:
     """The commands ``watch`` and ``diagnose``, and everything that watches."""
 

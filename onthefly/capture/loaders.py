@@ -255,6 +255,12 @@ class Loaders:
         self._records: weakref.WeakKeyDictionary[Any, LoaderRecord] = weakref.WeakKeyDictionary()
         self._made: list[Made] = []
 
+    def living(self) -> list[tuple[str, Any]]:
+        """Name and object of those that are there, the one that is trained on first."""
+        newest = self._recent.newest
+        known = sorted(self._records.items(), key=lambda one: (one[1] is (newest and newest[0]), one[1].taken))
+        return [(record.name, loader) for loader, record in reversed(known)]
+
     def record(self, loader: Any) -> LoaderRecord:
         """What is known of a loader, at each new iterator of it."""
         record = self._records.get(loader)

@@ -88,6 +88,8 @@ class Recorder:
         """The script's modes are off already."""
         self._recent = RecentBatches()
         self._loaders = Loaders(self._recent, self.work_off)
+        self.loaders = self._loaders.living
+        """Gives name and object of the script's loaders, the one that is trained on first."""
         self.took = Draws(self._recent).took
         """Told of tensors that the script indexed, until it iterates a loader."""
         self._evaluations = Evaluations(self._recent, emit, notice, meter, self._where, self.work_off)

@@ -176,5 +176,12 @@ class Desk(Protocol):
 class NoDesk(Desk):
     """Where nobody does."""
 
-    deliveries = NoLog()
     draw = None
+
+    def __init__(self) -> None:
+        self._log = NoLog()
+
+    @property
+    def deliveries(self) -> Log:
+        """Of nothing."""
+        return self._log
