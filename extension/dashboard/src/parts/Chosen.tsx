@@ -33,7 +33,7 @@ export function Chosen({ model, session, selection, onClear }: ChosenProps) {
   return (
     <div class="chosen-samples">
       <div class="field">
-        <small>{count ? `${format.count(count)} chosen` : "Choose samples for:"}</small>
+        <small class="about">{count ? `${format.counted(count, "sample")} chosen` : "Choose samples, by their boxes or with x, for:"}</small>
         <button disabled={disabled} title={replaces("exclude", now)} onClick={() => { ask(subset("exclude", selection.chosen, now)); }}>Exclude from training</button>
         <button disabled={disabled} title={replaces("include", now)} onClick={() => { ask(subset("include", selection.chosen, now)); }}>Train only on these</button>
         {weight === null ? <button disabled={disabled} title={replaces("weights", now)} onClick={() => { setWeight(""); }}>Weight…</button> : (

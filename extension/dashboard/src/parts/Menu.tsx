@@ -21,7 +21,8 @@ export function Menu({ label, button, title, kind = "", disabled = false, childr
   };
   useEffect(() => {
     if (!open) return undefined;
-    place.current?.querySelector<HTMLElement>(".panel input, .panel button")?.focus();
+    const panel = place.current?.querySelector(".panel");
+    (panel?.querySelector<HTMLElement>("[data-first]") ?? panel?.querySelector<HTMLElement>("input, button"))?.focus();
     const beside = ({ target }: Event) => {
       if (target instanceof Node && target.isConnected && !place.current?.contains(target)) setOpen(false);
     };

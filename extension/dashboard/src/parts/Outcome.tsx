@@ -40,7 +40,7 @@ export function applied({ command, answer }: Asked): string {
   const what = Object.keys(after).length ? words({ name: command.name, args: { ...command.args }, before, after }) : command.name;
   const planned = typeof result["planned"] === "string" ? `holds at ${result["planned"]}` : "";
   const step = answer?.step ?? -1;
-  return [planned || `${what}: done`, step >= 0 ? `at step ${format.count(step)}` : ""].filter(Boolean).join(planned ? ", asked " : " ");
+  return [planned || (what === command.name ? `${what}: done` : what), step >= 0 ? `at step ${format.count(step)}` : ""].filter(Boolean).join(planned ? ", asked " : " ");
 }
 
 function record(value: unknown): Record<string, unknown> {

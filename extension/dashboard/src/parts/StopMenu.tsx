@@ -19,7 +19,7 @@ export function StopMenu({ model }: { model: Model }) {
             <button onClick={() => { stop(true, close); }}>End at once</button>
             <small>by SIGTERM, and SIGKILL five seconds later</small>
           </div>
-          <div class="field"><button onClick={close}>Keep it running</button></div>
+          <div class="field"><button data-first onClick={close}>Keep it running</button></div>
         </div>
       )}
     </Menu>

@@ -13,7 +13,7 @@ export function Checkpoints({ model, session }: TabProps) {
   return (
     <>
       <AskField
-        model={model} place="checkpoint" label="Keep the state of this moment as" example="a name, if you like" verb="Checkpoint now" disabled={disabled}
+        model={model} place="checkpoint" label="Keep the state of this moment" example="name (optional)" wide verb="Checkpoint now" disabled={disabled}
         read={(text) => {
           const read = text.trim() ? name(text) : { value: "" };
           return read.fault === undefined ? { value: { name: "checkpoint", args: read.value ? { name: read.value } : {} } } : read;

@@ -16,15 +16,15 @@ export function Trial({ model, session }: TabProps) {
   return (
     <>
       {over && <TrialForm model={model} groups={groups} disabled={disabled} />}
-      <Outcome model={model} place="trial" room />
+      {!trial && <Outcome model={model} place="trial" room />}
       {trial && <Result model={model} trial={trial} disabled={disabled} />}
     </>
   );
 }
 
 const CHOICES: [Choose["keep"], string, string][] = [
-  ["with", "With the change", "Go on from the end of the steps with the change"],
-  ["without", "Without it", "Go on from the end of the steps without the change"],
+  ["with", "With", "Go on from the end of the steps with the change"],
+  ["without", "Without", "Go on from the end of the steps without the change"],
   ["neither", "Neither", "Go back to where both began"],
 ];
 
@@ -34,7 +34,7 @@ function Result({ model, trial, disabled }: { model: Model; trial: TrialInfo; di
   return (
     <section aria-label="The trial">
       <div class="field">
-        <h3>{change}</h3>
+        <h3>{change.replace("->", "→")}</h3>
         <small>{`${format.counted(steps, "step")} from step ${format.count(start)}, on the same data`}</small>
         <span class="grow" />
         {(phase === "without" || phase === "with") && (
@@ -43,11 +43,13 @@ function Result({ model, trial, disabled }: { model: Model; trial: TrialInfo; di
             <small class="figures">{`${phase} the change: ${format.count(done)} of ${format.count(steps)}`}</small>
           </>
         )}
+        {phase === "choose" && <small>go on:</small>}
         {phase === "choose" && CHOICES.map(([keep, label, title]) => (
           <button key={keep} title={title} disabled={disabled || model.commands.pending("trial") !== null} onClick={() => { model.command("trial", { name: "choose", args: { keep } }); }}>{label}</button>
         ))}
         {phase === "over" && <small>over</small>}
       </div>
+      <Outcome model={model} place="trial" room />
       <Comparison trial={trial} />
       <p class="verdict">{trial.verdict && <strong>{trial.verdict}</strong>} <span class="figures muted">{effect(trial, format.loss)}</span></p>
     </section>

@@ -37,7 +37,7 @@ function Diagnosis({ model, paused, disabled }: { model: Model; paused: boolean;
   const answer = model.commands.at("diagnose");
   const found = answer?.state === "applied" ? Object.entries(answer.answer?.result ?? {}) : [];
   return (
-    <div class="field">
+    <div class="field apart">
       <button disabled={disabled || !paused || model.commands.pending("diagnose") !== null} onClick={() => { setAsked(true); model.command("diagnose", { name: "diagnose", args: {} }); }}>
         Find the first operation that is not finite
       </button>
