@@ -88,6 +88,8 @@ class Session(msgspec.Struct, kw_only=True):
     """Names of the metrics that have values, in the order in which they came; ``loss`` is always there."""
     logs: int = 0
     """Entries of the log saved."""
+    journal: int = 0
+    """Entries of the journal saved."""
     unsaved_since: Optional[float] = None
     """Since when arriving records could not be saved (they wait in memory); None: all is saved."""
     unsaved_reason: str = ""

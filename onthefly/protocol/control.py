@@ -97,9 +97,9 @@ class TrialInfo(msgspec.Struct, kw_only=True):
     phase: Literal["without", "with", "choose", "over"]
     start: int
     """The step from which both began."""
-    without: list[float] = []
-    """Loss of each step."""
-    changed: list[float] = []
+    without: list[Optional[float]] = []
+    """Loss of each step; None where it is not finite (JSON has no such number)."""
+    changed: list[Optional[float]] = []
     """The same, with the change."""
     effect: Optional[float] = None
     """Mean of the paired differences (with minus without)."""
@@ -142,6 +142,8 @@ class JournalEntry(msgspec.Struct, kw_only=True):
     before: dict[str, Any]
     after: dict[str, Any]
     by: str
+    rank: int = 0
+    """Whose change it is, as the hub numbers processes: it fills this in. Ranks of a job make the same ones."""
 
 
 class Journal(msgspec.Struct, kw_only=True):

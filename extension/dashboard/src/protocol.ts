@@ -200,6 +200,7 @@ export interface JournalEntry {
   before: Record<string, unknown>;
   after: Record<string, unknown>;
   by: string;
+  rank?: number;
 }
 
 /** When checkpoints are made by themselves, and how many bytes they may take. */
@@ -376,6 +377,7 @@ export interface Session {
   versions: Record<string, string>;
   metrics?: string[];
   logs?: number;
+  journal?: number;
   unsaved_since?: number | null;
   unsaved_reason?: string;
   controls?: Controls;
@@ -456,8 +458,8 @@ export interface TrialInfo {
   change: string;
   phase: "choose" | "over" | "with" | "without";
   start: number;
-  without?: number[];
-  changed?: number[];
+  without?: (number | null)[];
+  changed?: (number | null)[];
   effect?: number | null;
   low?: number | null;
   high?: number | null;
