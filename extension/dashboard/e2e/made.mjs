@@ -47,7 +47,7 @@ const controls = {
 const session = {
   id: "k3f9q2ma", name: "digits.py", project: "birds", script: "digits.py", argv: [], cwd: "/home/ana", run: "baseline", state: "paused", since: now - 740, by: "ana (ctl)",
   reason: "loss < 0.3 was reached", started: now - 900, ended: null, step: STEPS, epoch: 6, backwards: STEPS, samples: 96_000, loss: 0.3312, step_ms: 4.2, onthefly_us: 46, world_size: 1,
-  ranks: [], notices: [], versions: { torch: "2.13" }, metrics: ["loss", "lr", "throughput", "step_ms"], logs: 0, unsaved_since: null, unsaved_reason: "", controls,
+  ranks: [], notices: [], versions: { torch: "2.13" }, metrics: ["loss", "lr", "throughput", "step_ms"], logs: 0, journal: 5, unsaved_since: null, unsaved_reason: "", controls,
 };
 
 const journal = {

@@ -56,11 +56,9 @@ export class CommandStore {
   private readonly asked = new Map<string, Asked>();
   private session = "";
 
-  /** `done` is called after each command that was applied. */
   constructor(
     private readonly hub: Hub,
     private readonly changed: () => void,
-    private readonly done: (command: Command) => void,
   ) {}
 
   /** Another session is shown: what was asked of the one before is of no use here. */
@@ -105,10 +103,8 @@ export class CommandStore {
     if (!asked || !open(asked)) return false;
     asked.answer = answer;
     if (answer.status === "accepted") asked.state = "accepted"; // its end comes as another answer
-    else if (answer.status === "applied") {
-      asked.state = "applied";
-      this.done(asked.command);
-    } else {
+    else if (answer.status === "applied") asked.state = "applied";
+    else {
       asked.state = "wrong";
       asked.reason = `${answer.status}: ${answer.reason ?? "no reason was given"}`;
       asked.remedy = answer.remedy ?? "";

@@ -1,82 +1,68 @@
-// What was changed in the shown session, by whom and when: asked for when there may be something new.
-import type { Command } from "./commands";
+// What was changed in the shown session, by whom and when: asked for whenever the hub has saved more of it.
 import { NotServed, why, type Hub } from "./hub";
 import type { Journal, JournalEntry, Session } from "./protocol";
 
-/** Commands that leave an entry. */
-const CHANGES: ReadonlySet<string> = new Set(["set", "clip", "freeze", "unfreeze", "subset", "rewind", "choose"]);
-
 export class JournalStore {
-  /** In the order in which things were done. */
+  /** In the order in which things were done; what all ranks of a job did stands once. */
   entries: JournalEntry[] = [];
   loaded = false;
   fault = "";
 
   private session = "";
-  /** What is under control, as far as a change would show in it. */
-  private seen = "";
+  /** Entries that the hub has, as it last said. */
+  private count = 0;
   private asking = false;
-  private again = false;
-  private served = true;
 
   constructor(
     private readonly hub: Hub,
     private readonly changed: () => void,
   ) {}
 
-  follow(session: Session): void {
-    if (session.id !== this.session) {
-      this.session = session.id;
+  follow({ id, journal }: Session): void {
+    if (id !== this.session) {
+      this.session = id;
       this.entries = [];
-      this.loaded = false;
-      this.fault = "";
-      this.seen = "";
-      this.served = true;
+      this.count = 0;
+      this.loaded = journal === 0;
+      this.fault = journal === undefined ? "This hub is older than the page and keeps no journal." : "";
     }
-    const seen = sign(session);
-    if (seen === this.seen) return;
-    this.seen = seen;
+    if (journal === undefined || journal === this.count) return;
+    this.count = journal;
     void this.refresh();
   }
 
-  /** A command of this page was done. */
-  done({ name }: Command): void {
-    if (CHANGES.has(name)) void this.refresh();
-  }
-
-  /** Ask now; while an answer is under way, once more after it. */
-  async refresh(): Promise<void> {
-    if (!this.session || !this.served) return;
-    if (this.asking) {
-      this.again = true;
-      return;
-    }
+  /** Ask now; while an answer is under way, once more after it where there is more. */
+  private async refresh(): Promise<void> {
+    if (this.asking) return;
     this.asking = true;
-    const session = this.session;
+    const { session, count } = this;
+    const here = () => session === this.session;
     try {
       const { entries } = (await this.hub.get(`sessions/${session}/journal`)) as Journal;
-      if (session === this.session) {
-        this.entries = entries;
+      if (here()) {
+        this.entries = once(entries);
         this.loaded = true;
         this.fault = "";
       }
     } catch (error) {
-      if (session === this.session) {
+      if (here()) {
         this.fault = why(error, "journal");
-        if (error instanceof NotServed && error.unknownRoute) this.served = false;
+        if (!(error instanceof NotServed)) this.count = 0; // asked again with the session's next message
       }
     }
     this.asking = false;
     this.changed();
-    if (this.again || session !== this.session) {
-      this.again = false;
-      await this.refresh();
-    }
+    if (this.count && (!here() || count !== this.count)) await this.refresh();
   }
 }
 
-/** Changes whenever somebody changed something; not with each step of a trial, nor with each planned pause. */
-function sign({ run, controls = {} }: Session): string {
-  const { groups, clip, frozen, frozen_parameters, subset, trial } = controls;
-  return JSON.stringify([run, groups, clip, frozen, frozen_parameters, subset, trial?.phase]);
+/** Ranks of a job make the same changes at the same step: the first one's entry stands for all. */
+function once(entries: readonly JournalEntry[]): JournalEntry[] {
+  const seen = new Set<string>();
+  return entries.filter(({ rank = 0, name, args, step, point, by }) => {
+    const same = JSON.stringify([name, args, step, point, by]);
+    if (rank > 0 && seen.has(same)) return false;
+    seen.add(same);
+    return true;
+  });
 }

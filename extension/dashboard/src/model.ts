@@ -52,7 +52,7 @@ export class Model {
     if (kernel !== null) this.wanted = "";
     const changed = () => { this.changed(); };
     this.journal = new JournalStore(hub, changed);
-    this.commands = new CommandStore(hub, changed, (command) => { this.journal.done(command); });
+    this.commands = new CommandStore(hub, changed);
     this.logs = new LogStore(hub, changed);
     this.machine = new Machine(hub, changed);
     this.samples = new SampleStore(hub, changed);

@@ -37,41 +37,52 @@ describe("JournalStore", () => {
     return { hub, journal: new JournalStore(hub, () => undefined) };
   }
 
-  it("asks when something was changed, and not with each step", async () => {
+  it("asks when there is more of it, and not with each step", async () => {
     const { hub, journal } = store();
-    journal.follow(session());
+    journal.follow(session({ journal: 0 }));
+    expect([journal.loaded, hub.asked.length]).toEqual([true, 0]);
+    journal.follow(session({ journal: 1 }));
+    journal.follow(session({ journal: 2 })); // while the answer is under way: once more after it
     await settled();
-    expect(journal.entries).toHaveLength(1);
-    journal.follow(session({ step: 99, loss: 0.1 }));
-    journal.follow(session({ controls: { pauses: [{ text: "step 5", by: "" }] } }));
-    await settled();
-    expect(hub.asked).toHaveLength(1);
-    journal.follow(session({ controls: { clip: "norm 1" } })); // by another client
+    expect([journal.entries.length, hub.asked.length]).toEqual([1, 2]);
+    journal.follow(session({ journal: 2, step: 99 }));
     await settled();
     expect(hub.asked).toHaveLength(2);
-    journal.done({ name: "set", args: { name: "lr", value: 1 } });
-    journal.done({ name: "set", args: { name: "lr", value: 2 } }); // while the first is under way: once more after it
-    journal.done({ name: "pause", args: {} });
-    await settled();
-    expect(hub.asked).toHaveLength(4);
   });
 
-  it("forgets what belongs to another session, and asks an older hub once only", async () => {
+  it("forgets what belongs to another session, and asks no hub that keeps none", async () => {
     const { hub, journal } = store();
-    journal.follow(session());
-    journal.follow(session({ id: "zzzzzzzz" })); // the answer of the first is under way
+    journal.follow(session({ journal: 1 }));
+    journal.follow(session({ id: "zzzzzzzz", journal: 3 })); // the answer of the first is under way
     expect(journal.entries).toEqual([]);
     await settled();
     expect(hub.asked.pop()).toBe("sessions/zzzzzzzz/journal");
-    const old = new FakeHub();
-    old.answer = () => { throw new NotServed({ code: "http_404", message: "no route" }); };
-    const none = new JournalStore(old, () => undefined);
-    none.follow(session());
+    journal.follow(session({ id: "older" }));
     await settled();
-    none.follow(session({ controls: { clip: "norm 1" } }));
+    expect(hub.asked).toHaveLength(1);
+    expect(journal.fault).toBe("This hub is older than the page and keeps no journal.");
+  });
+
+  it("asks again after a hub that did not answer, not after one that will not", async () => {
+    const { hub, journal } = store();
+    hub.answers.clear();
+    journal.follow(session({ journal: 1 }));
     await settled();
-    expect(old.asked).toHaveLength(1);
-    expect(none.fault).toBe("This hub is older than the page and keeps no journal.");
+    expect(journal.fault).toContain("did not answer");
+    hub.answer = () => { throw new NotServed({ code: "busy", message: "the store is closed" }); };
+    for (const step of [1, 2, 3]) {
+      journal.follow(session({ journal: 1, step }));
+      await settled();
+    }
+    expect([hub.asked.length, journal.fault]).toEqual([2, "the store is closed."]);
+  });
+
+  it("has what all ranks of a job did once, and what a process did alone", async () => {
+    const { hub, journal } = store();
+    hub.answers.set("/journal", { session: "k3f9q2ma", entries: [entry(), entry({ rank: 1 }), entry({ rank: 2, step: 6 }), entry()] });
+    journal.follow(session({ journal: 4 }));
+    await settled();
+    expect(journal.entries.map(({ rank, step }) => `${rank ?? 0} ${step}`)).toEqual(["0 5", "2 6", "0 5"]);
   });
 });
 

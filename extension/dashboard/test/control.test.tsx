@@ -327,11 +327,11 @@ describe("Watchdogs", () => {
 
 describe("Journal", () => {
   it("says what was changed, when and by whom, and what to do with it", async () => {
-    ({ hub, model } = shown({ controls: {} }));
+    ({ hub, model } = shown({ controls: {}, journal: 1 }));
     const change = { time: 1, run: "baseline", epoch: 0, backward: 5, point: 5, name: "set", args: { name: "lr", value: 0.01 }, before: { "0/0": 0.1 }, after: { "0/0": 0.01 } };
     hub.answers.set("/journal", { session: "k3f9q2ma", entries: [{ ...change, step: 5, by: "<i>ana" }, { ...change, step: 6, by: "" }] });
     await acted(() => { render(<App model={model} />, root); });
-    await acted(() => { model.event({ type: "session", session: session({ controls: { clip: "norm 1" } }) }); });
+    await acted(() => { model.event({ type: "session", session: session({ controls: {}, journal: 2 }) }); });
     expect(text("#tab-Journal")).toBe("Journal 2");
     await acted(() => { one("#tab-Journal").click(); });
     expect([...root.querySelectorAll("#tab tbody tr")].map(({ textContent }) => textContent)).toEqual([expect.stringMatching(/60lr 0\.1 → 0\.01–$/), expect.stringMatching(/50lr 0\.1 → 0\.01<i>ana$/)]);
