@@ -158,6 +158,13 @@ describe("ChartCard", () => {
     expect(text).toContain("The length of an epoch is known once one is over");
   });
 
+  it("shows a learning rate as it is, not the mean of what it was", async () => {
+    const { model } = shown();
+    model.columns(columns({ step: [0, 1, 2], value: [0.1, 0.1, 0.01] }, true, "lr"));
+    await draw(model);
+    expect(root.querySelector(".tile b")?.textContent).toBe("0.01");
+  });
+
   it("opens a tile's curve, and goes back on the second click", async () => {
     const { model } = shown();
     model.columns(columns({ step: [0], value: [0.1] }, true, "lr"));
