@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import re
-import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,7 +17,8 @@ from onthefly.actions.control import Control
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
 from onthefly.core.gate import Place
-from onthefly.core.kernel import cancelled, in_background_task, notebook
+from onthefly.core.introduction import RUN, base, hello, run_name
+from onthefly.core.kernel import cancelled, in_background_task
 from onthefly.core.meter import Meter
 from onthefly.errors import Guard, HubUnavailable, Stop, report
 from onthefly.instruments.backward import BackwardInstrument
@@ -34,14 +33,11 @@ from onthefly.instruments.scaler import ScalerInstrument
 from onthefly.instruments.stdio import StdioInstrument
 from onthefly.link.link import Link
 from onthefly.protocol import (
-    PROTOCOL,
     Command,
     Described,
-    Hello,
     Noticed,
     StateChanged,
 )  # fmt: skip
-from onthefly.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,9 +58,6 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS, START_SECONDS = 2.0, 5.0
 """The longest that the end of the script waits for the hub: as a rule, and where nobody started one before it."""
-
-RUN = "baseline"
-"""What a run is called that nobody has named."""
 
 
 class Role(NamedTuple):
@@ -89,7 +82,7 @@ class Session:
         self.settings = settings
         """Of this process, as they were when it opened."""
         self._role = role
-        self._name, self._project = _base(settings), ""
+        self._name, self._project = base(settings), ""
         """What it is called unless the settings say so."""
         self._pid = os.getpid()
         self.ended: Callable[[], None] = lambda: None
@@ -109,7 +102,7 @@ class Session:
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
         self._link = Link(
-            settings, _hello(settings, role, run), link,
+            settings, hello(settings, run, str(torch.__version__), **role._asdict()), link,
             on_command=self._control.take, on_open=self._opened, on_lost=self._lost, gather=self._log.take,
         )  # fmt: skip
         gate = Guard("the gate", strict=settings.strict, notify=self.notice)
@@ -123,26 +116,32 @@ class Session:
             ),
         )
         self._lightning_there = self._recorder.began = lightning.look
-        stepped = self._stepped_until if settings.steps else self._recorder.stepped
+        self._instruments: list[Instrument] = [lightning]
+        self._watch(meter)
+        if settings.replay and self._speaks:
+            self._control.replay(Path(settings.replay))
+        self._hang_up = link.around(self._link.close)
+        gate.disarm = self._steps.disarm
+
+    def _watch(self, meter: Meter) -> None:
+        """Arm the instruments, each with the callable that it feeds."""
+        settings, recorder, gate = self.settings, self._recorder, self._gate
         known = bool(settings.target_pid)  # the launcher's sessions open before the script's second line
-        self._instruments: list[Instrument] = [
-            lightning,
+        stepped = self._stepped_until if settings.steps else recorder.stepped
+        self._instruments += [
             self._arm("recording the log", lambda guard: StdioInstrument(self._log.written, guard)),
             self._arm("watching data loaders", lambda guard: DataInstrument(self._open_source, meter, guard)),
             self._arm("reading losses", lambda guard: BackwardInstrument(
-                self._recorder.observe, self._recorder.beware_of_hooks, self._gate, self._hold_here, guard)),
-            self._arm("noting scalers", lambda guard: ScalerInstrument(
-                self._recorder.scaled, self._gate, self._hold_here, guard)),
-            self._arm("noting losses", lambda guard: FunctionInstrument(self._recorder.computed, guard, known=known)),
-            self._arm("recording validation", lambda guard: EvaluationInstrument(self._recorder.evaluated, guard)),
-            self._arm("following batches", lambda guard: CopyInstrument(self._recorder.copied, guard, known=known)),
-            self._arm("following draws", lambda guard: DrawInstrument(self._recorder.took, guard, known=known)),
+                recorder.observe, recorder.beware_of_hooks, gate, self._hold_here, guard)),
+            self._arm("noting scalers", lambda guard: ScalerInstrument(recorder.scaled, gate, self._hold_here, guard)),
+            self._arm("noting losses", lambda guard: FunctionInstrument(recorder.computed, guard, known=known)),
+            self._arm("recording validation", lambda guard: EvaluationInstrument(recorder.evaluated, guard)),
+            self._arm("following batches", lambda guard: CopyInstrument(recorder.copied, guard, known=known)),
+            self._arm("following draws", lambda guard: DrawInstrument(recorder.took, guard, known=known)),
         ]  # fmt: skip
         self._steps = self._arm("recording steps", lambda guard: OptimizerInstrument(
-            stepped, self._gate, self._hold, self._control.seen, guard))  # fmt: skip
+            stepped, gate, self._hold, self._control.seen, guard))  # fmt: skip
         self._instruments.append(self._steps)
-        self._hang_up = link.around(self._link.close)
-        gate.disarm = self._steps.disarm
 
     @property
     def run(self) -> str:
@@ -356,45 +355,3 @@ class Session:
             remedy = f" ({error.remedy})" if error.remedy else ""
             report(f"{error.message}{remedy}; the script goes on, its records wait in {self.settings.data_dir}")
         self._told.add("lost")
-
-
-def run_name(name: str) -> str:
-    """``name`` as the name of a run: letters, digits, ``_`` and ``-``."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:64].strip("-") or RUN
-
-
-def _hello(settings: Settings, role: Role, run: str) -> Hello:
-    return Hello(
-        protocol=PROTOCOL,
-        session=settings.session,
-        rank=role.rank,
-        pid=os.getpid(),
-        process=role.process,
-        node=platform.node(),
-        argv=list(sys.argv) if hasattr(sys, "argv") else [],
-        cwd=os.getcwd(),
-        script=_script(settings),
-        name=settings.name or _base(settings),
-        project=settings.project,
-        run=run,
-        world_size=role.world_size,
-        started=time.time(),
-        versions={"onthefly": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
-    )
-
-
-def _base(settings: Settings) -> str:
-    """What the session is called if nobody named it: as the script."""
-    return os.path.basename(_script(settings))
-
-
-def _script(settings: Settings) -> str:
-    """What the user would call the script: its path, that of the notebook, ``-m package.module`` or ``-c``."""
-    found = notebook(settings)
-    if found:
-        return found
-    original: list[str] = getattr(sys, "orig_argv", [])
-    for place, word in enumerate(original[:-1]):
-        if word == "-m":
-            return f"-m {original[place + 1]}"
-    return sys.argv[0] if getattr(sys, "argv", None) and sys.argv[0] else "python"

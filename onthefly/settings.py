@@ -23,8 +23,8 @@ class Settings:
     """What the environment asks of us; every attribute is one variable, or follows from several."""
 
     __slots__ = (
-        "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "session", "steps",
-        "strict", "target_pid", "world_size",
+        "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay", "session",
+        "steps", "strict", "target_pid", "world_size",
     )  # fmt: skip
 
     def __init__(self, env: "Mapping[str, str] | None" = None) -> None:
@@ -45,6 +45,8 @@ class Settings:
         """``ONTHEFLY_NAME`` (``--name``): what the session is called; empty: after the script."""
         self.project: str = env.get("ONTHEFLY_PROJECT", "")
         """``ONTHEFLY_PROJECT`` (``--project``): the project that the session is filed under."""
+        self.replay: str = env.get("ONTHEFLY_REPLAY", "")
+        """``ONTHEFLY_REPLAY`` (``--replay``): a journal whose changes are made again, at the same steps."""
         self.target_pid: int = _integer(env, "ONTHEFLY_TARGET", 0)
         """``ONTHEFLY_TARGET``: pid of the process that the launcher turned into the script; its children differ."""
         self.port: int = _integer(env, "ONTHEFLY_PORT", _integer(env, "ONTHEFLY_DASHBOARD_PORT", PORT))

@@ -26,7 +26,7 @@ ONLY_IN = {
     "torch": {"instruments", "capture", "state", "actions", "alarms", "agent", "trainer", "lightning"},
     "aiohttp": {"hub"},
     "duckdb": {"hub"},
-    "numpy": {"hub"},
+    "numpy": {"hub", "bundle"},
     "psutil": {"hub"},
     "pynvml": {"hub"},
     "pyarrow": {"hub"},

@@ -98,7 +98,7 @@ class Control:
     def show(self) -> None:
         """Tell clients what is under control now, if that is not what they were told."""
         controls = Controls(
-            pauses=[PlannedPause(text=plan.text, by=plan.by) for plan in self.gate.plans],
+            pauses=[PlannedPause(text=plan.text, by=plan.by) for plan in self.gate.plans if plan.act is None],
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen,
         )  # fmt: skip

@@ -57,6 +57,14 @@ class Stream:
         """Samples were taken and never seen: places are not known until the next iterator."""
         self._taken = [-1] * len(self._taken)
 
+    def counted(self) -> list[int]:
+        """How much of each worker's stream has arrived."""
+        return list(self._taken)
+
+    def count_from(self, counted: list[int]) -> None:
+        """Batches are delivered again, from there on."""
+        self._taken = list(counted)
+
     def _drawn(self, worker: int, wanted: int, data: Any) -> Any:
         count = self._count(data)
         if not 0 < count <= wanted:

@@ -1,17 +1,25 @@
-"""``onthefly ctl SESSION pause|resume|stop``: send a command, print what became of it."""
+"""``onthefly ctl SESSION COMMAND ...``: send a command, print what became of it; ``status``: what is under control.
+
+What each command takes is read from :data:`onthefly.protocol.COMMANDS`, its help included; only how it is written on a
+command line stands in :mod:`onthefly.cli.words`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import getpass
 import json
+import re
 import sys
 import time
 import uuid
 from typing import Any
+from urllib.parse import quote
 
+from onthefly.cli import status, words
 from onthefly.errors import ExitCode
 from onthefly.link.client import Client
+from onthefly.protocol import COMMANDS
 from onthefly.settings import Settings
 
 POLL_SECONDS = 0.1
@@ -19,24 +27,52 @@ POLL_SECONDS = 0.1
 
 def main(argv: list[str]) -> int:
     """Send the command and wait for its answer."""
-    parser = argparse.ArgumentParser(prog="onthefly ctl", description="Send a command to a running session.")
-    parser.add_argument("session", help="id, unique prefix, or last")
-    parser.add_argument("name", metavar="command", help="pause, resume or stop")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for the script (default 60)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(argv[1:])
+    options = _parser().parse_args(argv[1:])
     with Client(Settings()) as client:
-        answer = _send(client, options.session, options.name, options.timeout)
+        if options.command == "status":
+            session = client.json(f"sessions/{quote(options.session, safe='')}")
+            print(json.dumps(session["controls"]) if options.json else status.told(session))
+            return ExitCode.DONE
+        requests = words.requests(options.command, options)
+        session = client.json(f"sessions/{quote(options.session, safe='')}")["id"]
+        answer: dict[str, Any] = {}
+        for args in requests:
+            answer = _send(client, session, {"name": options.command, "args": args, "by": options.by}, options.timeout)
+            if answer["status"] != "applied":
+                break
     if options.json:
         print(json.dumps(answer))
     else:
-        _say(options.name, answer)
+        _say(options.command, answer)
     return ExitCode.DONE if answer["status"] == "applied" else ExitCode.REFUSED
 
 
-def _send(client: Client, session: str, name: str, timeout: float) -> dict[str, Any]:
+def _parser() -> words.Parser:
+    """All commands; options that all take may stand before and after a command's name."""
+    parser = words.Parser(prog="onthefly ctl", description="Send a command to a running session.",
+                     parents=[_shared(60.0, f"{_user()} (ctl)", False)])  # fmt: skip
+    parser.add_argument("session", help="id, unique prefix, or last")
+    kinds = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=words.Parser)
+    after = _shared(*[argparse.SUPPRESS] * 3)
+    kinds.add_parser("status", parents=[after], help="What is under control: state, checkpoints, watchdogs.")
+    for name, kind in COMMANDS.items():
+        text = re.sub(r":class:`(\w+)`|``", lambda found: (found[1] or "").lower(), kind.__doc__ or "")
+        command = kinds.add_parser(name, parents=[after], help=text, description=text)
+        words.add_to(command, name)
+    return parser
+
+
+def _shared(timeout: Any, by: str, printing: Any) -> words.Parser:
+    shared = words.Parser(add_help=False)
+    shared.add_argument("--json", action="store_true", default=printing, help="print JSON")
+    shared.add_argument("--timeout", type=float, default=timeout, help="seconds to wait for the script (60)")
+    shared.add_argument("--by", default=by, help="who asks, as the journal has it (you)")
+    return shared
+
+
+def _send(client: Client, session: str, body: dict[str, Any], timeout: float) -> dict[str, Any]:
     """Send the command once, and ask until it is settled or the time is over."""
-    answer = client.command(session, {"id": str(uuid.uuid4()), "name": name, "by": f"{_user()} (ctl)"})
+    answer = client.command(session, {"id": str(uuid.uuid4()), **body})
     limit = time.monotonic() + timeout
     while answer["status"] == "accepted" and time.monotonic() < limit:
         time.sleep(POLL_SECONDS)
@@ -47,6 +83,8 @@ def _send(client: Client, session: str, name: str, timeout: float) -> dict[str, 
 def _say(name: str, answer: dict[str, Any]) -> None:
     if answer["status"] == "applied":
         print(f"{name}: applied after step {answer['step']}")
+        for line in words.result(answer["result"]):
+            print(f"  {line}")
     elif answer["status"] == "accepted":
         sys.stderr.write(f"onthefly: {name} was sent; the script has not reached its next optimizer step yet\n")
     else:

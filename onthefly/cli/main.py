@@ -19,11 +19,12 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "run": Entry("run", "run a command under OnTheFly: onthefly run [OPTIONS] -- python train.py"),
     "ps": Entry("ps", "list sessions"),
-    "ctl": Entry("ctl", "pause, resume or stop a session"),
+    "ctl": Entry("ctl", "pause, resume, step or stop a session, change what it does, keep its state"),
     "samples": Entry("table", "per-sample losses of a session, as a table"),
     "metrics": Entry("table", "metrics of a session, as a table"),
     "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),
     "logs": Entry("logs", "what the script of a session wrote"),
+    "journal": Entry("journal", "what was changed in a session, one change a line: for --replay"),
     "dashboard": Entry("dashboard", "open the dashboard in a browser"),
     "doctor": Entry("doctor", "look at this environment, and at what would be captured of a script"),
     "hub": Entry("hub", "run the hub in the foreground (it starts by itself when it is needed)"),

@@ -8,9 +8,9 @@ from __future__ import annotations
 from onthefly.errors import UsageError
 from onthefly.launch import interpreter_command, run
 
-WITH_VALUE = {"--project": "ONTHEFLY_PROJECT", "--name": "ONTHEFLY_NAME"}
+WITH_VALUE = {"--project": "ONTHEFLY_PROJECT", "--name": "ONTHEFLY_NAME", "--replay": "ONTHEFLY_REPLAY"}
 FLAGS = {"--quiet": "ONTHEFLY_QUIET", "--hold": "ONTHEFLY_HOLD"}
-LATER = frozenset({"--budget", "--autosave", "--test-after", "--stop-on", "--resume", "--replay", "--trust"})
+LATER = frozenset({"--budget", "--autosave", "--test-after", "--stop-on", "--resume", "--trust"})
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,9 @@ import logging
 from typing import TYPE_CHECKING, Any, Optional
 
 from onthefly.errors import OnTheFlyError
+from onthefly.hub import journal
+from onthefly.hub.columns import BadColumns
+from onthefly.hub.controls import bounded
 from onthefly.hub.keeper import Frame
 from onthefly.hub.store import Source
 from onthefly.link.frames import LENGTH, FrameError, decode, encode
@@ -19,11 +22,14 @@ from onthefly.protocol import (
     SESSION_PATTERN,
     Ack,
     Answered,
-    Command,
+    Asked,
+    Controlled,
     Denied,
     Described,
     Hello,
+    Journaled,
     Noticed,
+    Proposed,
     StateChanged,
     Welcome,
 )  # fmt: skip
@@ -33,10 +39,14 @@ if TYPE_CHECKING:
 
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
+    from onthefly.protocol import Answer, Controls, HubMessage
 
 log = logging.getLogger("onthefly.hub")
 
 PROOF_SECONDS = 10.0
+URGENT = (StateChanged, Described, Answered, Journaled)
+"""What is committed as it comes: somebody waits for it."""
+
 MAX_UNPROVEN = 64
 """Connections that have not proven yet whose they are: each holds a descriptor."""
 
@@ -106,11 +116,11 @@ class AgentServer:
             writer.write(encode(0, Denied(reason=refusal)))
             raise FrameError(refusal)
         live = self._registry.open(hello)
-        rank = live.number(hello)
+        rank = live.processes.number(hello)
         self._keeper.forget(live.info.id, rank, hello.pid)
         saved = await self._saved(live, rank, hello.pid)
         writer.write(encode(0, Welcome(url=self._url(), saved=saved)))
-        live.joined(hello, lambda command: _send(writer, command))
+        live.joined(hello, lambda message: _send(writer, message))
         try:
             await self._frames(reader, writer, live, Source(rank, hello.pid, saved))
         finally:
@@ -141,21 +151,44 @@ class AgentServer:
             if seq <= newest:
                 continue  # sent again after a connection broke
             newest = seq
-            apply(live, rank, pid, message)
-            frame = Frame(Source(rank, pid, seq), message, size, acknowledge, fail)
-            self._keeper.take(live.info.id, frame, urgent=isinstance(message, (StateChanged, Described, Answered)))
+            source = Source(rank, pid, seq)
+            apply(live, source, message)
+            frame = Frame(source, message, size, acknowledge, fail)
+            self._keeper.take(live.info.id, frame, urgent=isinstance(message, URGENT))
 
 
-def apply(live: LiveSession, rank: int, pid: int, message: Any) -> None:
-    """What is no record takes effect at once."""
+def apply(live: LiveSession, source: Source, message: Any) -> None:
+    """What is no record takes effect at once; :class:`FrameError` where it cannot be told to clients."""
+    rank, pid, seq = source
     if isinstance(message, StateChanged):
         live.entered(rank, pid, message)
     elif isinstance(message, Answered):
-        live.answered(message.answer)
+        live.commands.answered((rank, pid), _checked(message.answer))
     elif isinstance(message, Noticed):
         live.noticed(rank, message)
     elif isinstance(message, Described):
         live.described(message)
+    elif isinstance(message, Controlled):
+        live.controlled((rank, pid), _bounded(message.controls))
+    elif isinstance(message, Proposed):
+        live.commands.agreement.proposed((rank, pid), message)
+    elif isinstance(message, Asked):
+        live.commands.asked((rank, pid), seq, message)
+
+
+def _checked(answer: Answer) -> Answer:
+    try:
+        journal.checked(answer)
+    except BadColumns as error:
+        raise FrameError(str(error)) from error
+    return answer
+
+
+def _bounded(controls: Controls) -> Controls:
+    try:
+        return bounded(controls)
+    except BadColumns as error:
+        raise FrameError(str(error)) from error
 
 
 def denial(hello: Hello) -> str:
@@ -164,12 +197,12 @@ def denial(hello: Hello) -> str:
         return f"protocol {hello.protocol} is not spoken here (this hub speaks {PROTOCOL})"
     if not SESSION_PATTERN.fullmatch(hello.session) or not RUN_PATTERN.fullmatch(hello.run):
         return "a session id or a name of a run that is none"
-    if not -1 <= hello.rank < 1 << 15 or not 1 <= hello.pid < 1 << 53:
+    if not -1 <= hello.rank < 1 << 15 or not 1 <= hello.pid < 1 << 31:
         return "a rank or a pid out of range"
     return ""
 
 
-def _send(writer: asyncio.StreamWriter, message: Ack | Command | Denied) -> None:
+def _send(writer: asyncio.StreamWriter, message: HubMessage) -> None:
     if not writer.is_closing():
         writer.write(encode(0, message))
 

@@ -10,11 +10,12 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
-from onthefly.hub import commands, logs, queries, tables
-from onthefly.hub.auth import ENTRY_ROUTE, FRAMED_POLICY
+from onthefly.hub import commands, journal, logs, openapi, queries, tables
+from onthefly.hub.auth import FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
 from onthefly.hub.presentations import Followers
+from onthefly.hub.routes import DEFAULT_BINS, DEFAULT_ENTRIES, DEFAULT_POINTS, MAX_POINTS, ROUTES
 from onthefly.link.proof import PROOF_HEADER, prove
 from onthefly.protocol import (
     PHASES,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
 NOT_BUILT = b"<!doctype html><title>OnTheFly</title><p>The dashboard is not built. In a checkout: make dashboard."
-MAX_POINTS = 20_000
-DEFAULT_BINS = 48
 
 Asked = TypeVar("Asked")
 
@@ -59,36 +58,16 @@ class Api:
         self._registry = registry
         self._keeper = keeper
         self._followers = Followers(keeper)
+        self._document = b""
+        """Made when it is first asked for."""
         # Read once, by name: a request's path is looked up, never opened.
         self._assets = {path.name: path for path in (STATIC / "assets").glob("*") if path.suffix in ASSET_TYPES}
 
     def add_to(self, app: web.Application, socket: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
         """Register every route, by name; the names without data are listed in :mod:`onthefly.hub.auth`."""
-        base = "/api/v1/sessions"
-        routes: list[tuple[str, str, str, Any]] = [
-            ("GET", "/healthz", "health", self.health),
-            ("GET", "/", "shell", self.shell),
-            ("GET", "/assets/{name}", "asset", self.asset),
-            ("GET", "/api/v1/ws", "socket", socket),
-            ("POST", "/api/v1/passes", "passes", self.passes),
-            ("POST", "/api/v1/token", ENTRY_ROUTE, self.enter),
-            ("GET", base, "sessions", self.sessions),
-            ("GET", base + "/{id}", "session", self.session),
-            ("DELETE", base + "/{id}", "remove", self.remove),
-            ("GET", base + "/{id}/runs", "runs", self.runs),
-            ("GET", base + "/{id}/metrics", "metrics", self.metrics),
-            ("GET", base + "/{id}/backwards", "backwards", self.backwards),
-            ("GET", base + "/{id}/samples", "samples", self.samples),
-            ("GET", base + "/{id}/dynamics", "dynamics", self.dynamics),
-            ("GET", base + "/{id}/histogram", "histogram", self.histogram),
-            ("GET", base + "/{id}/logs", "logs", self.logs),
-            ("GET", "/api/v1/hub", "hub", self.hub),
-            ("POST", "/api/v1/origins", "origins", self.origins),
-            ("POST", base + "/{id}/commands", "command", self.command),
-            ("GET", base + "/{id}/commands/{n}", "answer", self.answer),
-        ]
-        for method, path, name, handler in routes:
-            app.router.add_route(method, path, handler, name=name)
+        for route in ROUTES:
+            handler = socket if route.name == "socket" else getattr(self, route.name)
+            app.router.add_route(route.method, route.path, handler, name=route.name)
 
     async def health(self, request: web.Request) -> web.Response:
         """Nothing but that it lives, and the proof that it is the hub of ``hub.json``."""
@@ -116,6 +95,12 @@ class Api:
         if path is None:
             raise web.HTTPNotFound
         return web.Response(body=path.read_bytes(), content_type=ASSET_TYPES[path.suffix], charset="utf-8")
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        """What all of this is."""
+        if not self._document:
+            self._document = msgspec.json.encode(openapi.document())
+        return web.Response(body=self._document, content_type="application/json")
 
     async def passes(self, request: web.Request) -> web.Response:
         """A pass for a frame of a notebook."""
@@ -151,7 +136,7 @@ class Api:
         if "points" not in request.query:
             return await self._table(request, "metrics")
         live = self._find(request)
-        points = _whole(request, "points", 1, MAX_POINTS, 2000)
+        points = _whole(request, "points", 1, MAX_POINTS, DEFAULT_POINTS)
         after = _whole(request, "after", 0, 1 << 53, 0)
         run, name = _run(request, live), request.query.get("name", "loss")
         columns, bucketed = await self._keeper.read(
@@ -198,7 +183,7 @@ class Api:
         """The per-sample losses of one epoch."""
         live = self._find(request)
         run, phase = _run(request, live), _word(request, "phase", "train", PHASES)
-        epoch = _whole(request, "epoch", 0, 1 << 31, 0) if "epoch" in request.query else None
+        epoch = _whole(request, "epoch", 0, (1 << 31) - 1, 0) if "epoch" in request.query else None
         bins = _whole(request, "bins", 1, 500, DEFAULT_BINS)
         return _json(await self._keeper.read(
             live, lambda cursor: queries.histogram(cursor, live.info.id, run, phase, epoch, bins)
@@ -210,10 +195,16 @@ class Api:
         after, before = (
             _whole(request, name, 0, 1 << 53, 0) if name in request.query else None for name in ("after", "before")
         )
-        limit, search = _whole(request, "limit", 1, logs.MAX_ENTRIES, 500), request.query.get("search", "")
+        limit, search = _whole(request, "limit", 1, logs.MAX_ENTRIES, DEFAULT_ENTRIES), request.query.get("search", "")
         return _json(await self._keeper.read(live, lambda cursor: logs.page(
             cursor, live.info.id, after=after, before=before, limit=limit, search=search
         )))  # fmt: skip
+
+    async def journal(self, request: web.Request) -> web.Response:
+        """What was changed, in the order in which it was done."""
+        live = self._find(request)
+        rank = _whole(request, "rank", 0, (1 << 15) - 1, 0) if "rank" in request.query else None
+        return _json(await self._keeper.read(live, lambda cursor: journal.read(cursor, live.info.id, rank)))
 
     async def hub(self, request: web.Request) -> web.Response:
         """The hub itself."""
@@ -229,14 +220,14 @@ class Api:
         """Hand a command to the script, and wait a little for its answer."""
         wanted = await _body(request, CommandRequest)
         commands.check(wanted)
-        return _json(await self._find(request).command(wanted))
+        return _json(await commands.submit(self._keeper, self._find(request), wanted))
 
     async def answer(self, request: web.Request) -> web.Response:
         """What became of a command."""
         number = request.match_info["n"]
         if not number.isascii() or not number.isdigit() or len(number) > 9:
             raise UsageError(f"{number[:20]!r} is no number of a command")
-        return _json(self._find(request).answer(int(number)))
+        return _json(self._find(request).commands.answer(int(number)))
 
     def _find(self, request: web.Request) -> LiveSession:
         return self._registry.find(request.match_info["id"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 import msgspec
 
+from onthefly.hub.dispatch import Ledger
 from onthefly.protocol import LIVE_STATES, SESSION_PATTERN, Session
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class SessionFile(msgspec.Struct, kw_only=True):
     node: str
     hub_pid: int
     session: Session
+    commands: Ledger = msgspec.field(default_factory=Ledger)
 
 
 class DataFolder:
@@ -42,10 +44,11 @@ class DataFolder:
             raise ValueError(f"{session!r} is no session id")
         return self.sessions / session
 
-    def write(self, session: Session) -> None:
+    def write(self, session: Session, ledger: Optional[Ledger] = None) -> None:
         """Write ``session.json``; a failure is logged, the session lives on in memory."""
         folder = self.of(session.id)
-        content = SessionFile(node=platform.node(), hub_pid=os.getpid(), session=session)
+        content = SessionFile(node=platform.node(), hub_pid=os.getpid(), session=session,
+                              commands=ledger or Ledger())  # fmt: skip
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             temporary = folder / ".session.json.new"
@@ -57,16 +60,17 @@ class DataFolder:
             with contextlib.suppress(OSError):
                 (folder / ".session.json.new").unlink(missing_ok=True)
 
-    def read_all(self) -> Iterator[tuple[Session, str]]:
-        """The sessions that were here before us, each with whose it is: empty for ours, else the other hub's host.
+    def read_all(self) -> Iterator[tuple[Session, Ledger, str]]:
+        """The sessions that were here before us, each with its commands, and whose it is.
 
-        Hosts may share this folder (a home on the network); what runs under another one's hub is its.
+        Empty for ours, else the other hub's host. Hosts may share this folder (a home on the network); what runs under
+        another one's hub is its.
         """
         for folder in self.sessions.iterdir():
             found = self._read(folder / "session.json")
             if found is not None and found.session.id == folder.name and SESSION_PATTERN.fullmatch(folder.name):
                 foreign = found.session.state in LIVE_STATES and found.node != platform.node()
-                yield found.session, found.node if foreign else ""
+                yield found.session, found.commands, found.node if foreign else ""
 
     def _read(self, path: Path) -> Optional[SessionFile]:
         try:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 import duckdb
 
 from onthefly.errors import OnTheFlyError, Refused, StoreUnavailable
+from onthefly.hub import journal
 from onthefly.hub.columns import BadColumns
+from onthefly.hub.dispatch import REMEMBERED_ANSWERS
 from onthefly.hub.store import STORE_NAME, Source, Store
-from onthefly.protocol import Noticed, StateChanged
+from onthefly.protocol import Answered, Noticed, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from onthefly.hub.folder import DataFolder
     from onthefly.hub.registry import LiveSession, Registry
     from onthefly.hub.store import Written
+    from onthefly.protocol import Answer
 
 log = logging.getLogger("onthefly.hub")
 
@@ -135,13 +138,14 @@ class Keeper:
             if store.set_aside is not None:
                 text = f"the records of this session were damaged; they are kept as {store.set_aside}"
                 live.noticed(0, Noticed(text=text, remedy="what came after is here", time=time.time()))
+            live.commands.recall(await self._in(self._readers, lambda: _answers(store)))
             return store
         return live.store
 
     def _open(self, live: LiveSession) -> Store:
         if live.store is None:
             live.store = Store(self._folder.of(live.info.id) / STORE_NAME, live.info.id)
-            self._folder.write(live.info)  # without it, what is committed here would belong to no session
+            self._registry.write(live)  # without it, what is committed here would belong to no session
         return live.store
 
     async def read(self, live: LiveSession, query: Callable[[Any], T]) -> T:
@@ -196,7 +200,10 @@ class Keeper:
         for listener in self._listeners:  # by the loop, in this order: a fault of one must not end the commits
             asyncio.get_running_loop().call_soon(listener, live, written)
         if any(isinstance(frame.message, StateChanged) for frame in frames):
-            self._folder.write(live.info)  # what is acknowledged is not said again to the hub after this one
+            self._registry.write(live)  # what is acknowledged is not said again to the hub after this one
+        for frame in frames:
+            if isinstance(frame.message, Answered):
+                live.commands.committed(frame.source[:2], frame.message.answer.id)
         newest = {frame.source[:2]: frame for frame in frames}
         for frame in newest.values():
             frame.acknowledge(frame.source.seq)
@@ -249,8 +256,8 @@ class Keeper:
         unsaved, self._unsaved = self._unsaved, set()
         for identifier in unsaved:
             live = self._registry.sessions.get(identifier)
-            if live is not None and not live.foreign:
-                self._folder.write(live.info)
+            if live is not None:
+                self._registry.write(live)
 
     async def close(self) -> None:
         """Commit what waits, and close every store."""
@@ -265,3 +272,8 @@ class Keeper:
                 await self._in(self._writer, live.store.close)
         self._writer.shutdown(wait=False)
         self._readers.shutdown(wait=False)
+
+
+def _answers(store: Store) -> list[tuple[int, int, Answer]]:
+    with store.reading() as cursor:
+        return journal.newest_answers(cursor, REMEMBERED_ANSWERS)

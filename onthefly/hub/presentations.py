@@ -64,6 +64,13 @@ CREATE OR REPLACE TEMP TABLE dynamics AS SELECT '{run}' AS run, '{phase}' AS pha
     nullif(learned, -1)::INTEGER AS learned, confidence, variability, margin FROM columns"""
 """DuckDB reads NaN in a NumPy array as NULL: so it is meant, but for a newest loss that is NaN."""
 
+COLUMNS = (
+    "run VARCHAR, phase VARCHAR, sample BIGINT, key VARCHAR, count BIGINT, epochs BIGINT, loss_mean DOUBLE, "
+    "loss_variance DOUBLE, loss_last DOUBLE, loss_min DOUBLE, loss_max DOUBLE, forgetting INTEGER, learned INTEGER, "
+    "confidence DOUBLE, variability DOUBLE, margin DOUBLE"
+)
+"""Of that table, as the API describes it."""
+
 
 class Follower:
     """The dynamics of one run and phase. May be used from several threads."""

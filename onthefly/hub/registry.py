@@ -5,33 +5,24 @@ Everything here runs on the event loop; the stores are written and read in threa
 
 from __future__ import annotations
 
-import asyncio
-import difflib
-import platform
 import statistics
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Optional
 
-import msgspec
-
 from onthefly.errors import NoSuchSession, Refused
 from onthefly.hub.columns import TRAIN
-from onthefly.link.discovery import alive
+from onthefly.hub.dispatch import Dispatch, Ledger
+from onthefly.hub.processes import Processes
 from onthefly.protocol import (
     FINAL_STATES,
     LIVE_STATES,
     MAX_COMPONENTS,
     RUN_PATTERN,
-    Answer,
-    Command,
-    CommandRequest,
     Hello,
     Notice,
     Noticed,
-    Rank,
     Session,
-    State,
     StateChanged,
 )  # fmt: skip
 
@@ -39,15 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from onthefly.hub.folder import DataFolder
+    from onthefly.hub.processes import Key
     from onthefly.hub.store import Store, Written
-    from onthefly.protocol import Described
+    from onthefly.protocol import Controls, Described, HubMessage
 
-COMMANDS = ("pause", "resume", "stop")
-ANSWER_SECONDS = 2.0
-"""How long a client waits for a command before it is told that it was accepted and no more."""
-
-REMEMBERED_ANSWERS = 1000
-MAX_WAITING_COMMANDS = 500
 NEWEST_STEPS = 100
 MAX_NAME = 500
 
@@ -58,101 +44,77 @@ _REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its
 class LiveSession:
     """One session: its description for clients, its agents, its commands."""
 
-    def __init__(self, session: Session, changed: Callable[[LiveSession], None], foreign: str = "") -> None:
+    def __init__(
+        self, session: Session, changed: Callable[[LiveSession], None], keep: Callable[[LiveSession], None],
+        ledger: Ledger, foreign: str = "",
+    ) -> None:  # fmt: skip
+        """``changed`` tells clients, soon; ``keep`` writes ``session.json``, now."""
         self.info = session
         self.foreign = foreign
         """The host whose hub keeps it, where that is not this one: then it is only shown, as it was found."""
         self.store: Optional[Store] = None
-        self.senders: dict[tuple[int, int], Callable[[Command], None]] = {}
-        """By rank and pid of a connected agent: sends it a command."""
+        self.processes = Processes(session)
         self._changed = changed
-        self._answers: dict[str, Answer] = {}
-        """By id, oldest first."""
-        self._submitted = 0
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._keep = keep
+        self._teller: Optional[Key] = None
+        """Whose word on what is under control is shown."""
         self._steps: deque[tuple[float, float]] = deque(maxlen=NEWEST_STEPS)
+        self.commands = Dispatch(self, ledger)
+
+    def keep(self) -> None:
+        """Write down what the next hub has to know, before it takes effect."""
+        self._keep(self)
 
     @property
     def live(self) -> bool:
         """Its script runs, as far as known."""
         return self.info.state in LIVE_STATES
 
-    def number(self, hello: Hello) -> int:
-        """The rank of that process in this session; one that is no rank of a job gets the next free number."""
-        known = next((rank for rank in self.info.ranks if (rank.node, rank.pid) == (hello.node, hello.pid)), None)
-        if known is None:
-            number = hello.rank
-            if number < 0:
-                number = 1 + max((rank.rank for rank in self.info.ranks), default=0)
-            known = Rank(rank=number, pid=hello.pid, node=hello.node, name=hello.process, state="starting",
-                         connected=False, trains=False, step=0)  # fmt: skip
-            self.info.ranks.append(known)
-        self.info.world_size = max(self.info.world_size, hello.world_size)
-        return known.rank
-
-    def joined(self, hello: Hello, send: Callable[[Command], None]) -> None:
+    def joined(self, hello: Hello, send: Callable[[HubMessage], None]) -> None:
         """An agent connected (again)."""
-        rank = self._process(self.number(hello), hello.pid)
-        rank.connected = True
-        self.senders[rank.rank, rank.pid] = send
-        if rank.state == "lost":
-            rank.state = "running" if rank.trains else "starting"
-        self._settle(time.time())
+        key = self.processes.joined(hello, send)
+        self.settle()
+        self.commands.joined(key)
 
     def left(self, hello: Hello) -> None:
         """An agent's connection ended."""
-        rank = self._process(self.number(hello), hello.pid)
-        rank.connected = False
-        self.senders.pop((rank.rank, rank.pid), None)
+        self.processes.left(hello)
+        self.commands.agreement.wake()
         self.check_alive()
 
     def check_alive(self) -> None:
-        """A process without a connection has crashed if it is gone from this machine, else it is lost from sight."""
-        if self.foreign:
-            return
-        changed = False
-        for rank in self.info.ranks:
-            if rank.connected or not (rank.state in LIVE_STATES or rank.state == "lost"):
-                continue
-            gone = rank.node == platform.node() and not alive(rank.pid)
-            state: State = "crashed" if gone else "lost"
-            changed, rank.state = changed or state != rank.state, state
+        """Find out which of the processes without a connection are gone."""
+        changed = [] if self.foreign else self.processes.check_alive()
+        for rank in changed:
+            if rank.state == "crashed":
+                self.commands.gone((rank.rank, rank.pid), crashed=True)
         if changed:
-            self._settle(time.time())
+            self.settle()
 
     def entered(self, number: int, pid: int, message: StateChanged) -> None:
         """A process said that it is in another state."""
-        rank = self._process(number, pid)
-        rank.state = message.state
-        rank.trains = rank.trains or message.state == "running"
+        self.processes.entered((number, pid), message)
         self.info.step, self.info.epoch = max(self.info.step, message.step), message.epoch
-        self._settle(message.time, message)
+        if message.state in FINAL_STATES:
+            self.commands.gone((number, pid), crashed=message.state == "crashed")
+        self.settle(message)
 
-    def _settle(self, since: float, message: Optional[StateChanged] = None) -> None:
+    def settle(self, message: Optional[StateChanged] = None) -> None:
         """Bring the state of the session in line with those of its processes."""
-        state = self._overall()
-        said = message is not None and message.state == state
+        state = self.processes.overall(None if message is None else message.state)
+        by, reason, said = "", _REASONS.get(state, ""), message is not None and message.state == state
+        if message is not None and said:
+            by, reason = message.by, message.reason
+        elif state == "running" and self.commands.agreement.pauses():
+            state, by = "pausing", self.commands.agreement.pauses()
+        since = time.time() if message is None else message.time
         if state != self.info.state or said:
-            by, reason = (message.by, message.reason) if message is not None and said else ("", _REASONS.get(state, ""))
-            self._enter(state, by, reason, since)
+            self.info.state, self.info.by, self.info.reason, self.info.since = state, by, reason, since
             if state in FINAL_STATES:
                 self.info.ended = since
-                self._refuse_waiting("the script has ended" if said else "the script is gone")
-        else:
-            self._changed(self)
-
-    def _overall(self) -> State:
-        """One state for all processes: those that train speak for the session while one of them lives."""
-        ranks = self.info.ranks
-        alive_ones = [rank for rank in ranks if rank.state in LIVE_STATES]
-        training = [rank.state for rank in alive_ones if rank.trains]
-        if training:
-            return next(state for state in ("paused", "pausing", "running", "starting") if state in training)
-        if alive_ones:
-            return "running" if any(rank.trains for rank in ranks) else alive_ones[0].state
-        if any(rank.state == "lost" for rank in ranks):
-            return "lost"
-        return ranks[0].state if ranks else self.info.state  # the script itself came first
+                self.commands.refuse_all("the script has ended" if said else "the script is gone")
+        self._changed(self)
+        self.commands.agreement.look()
 
     def described(self, message: Described) -> None:
         """The script says what it is to be called."""
@@ -160,6 +122,10 @@ class LiveSession:
         if RUN_PATTERN.fullmatch(message.run):
             self.info.run = message.run
         self._changed(self)
+
+    def notice(self, text: str, remedy: str, rank: int) -> None:
+        """The hub has something to tell the user."""
+        self.noticed(rank, Noticed(text=text, remedy=remedy, time=time.time()))
 
     def noticed(self, rank: int, message: Noticed) -> None:
         """The script has something to tell the user."""
@@ -181,7 +147,7 @@ class LiveSession:
         assert self.store is not None
         info = self.info
         info.backwards, info.samples = self.store.backwards, self.store.samples
-        info.logs = self.store.log_rows
+        info.logs, info.journal = self.store.log_rows, self.store.journal_rows
         info.metrics += [name for name in written.metric_names if name not in info.metrics]
         self._advance(written.backwards, 0)
         self._advance(_finished(written), 1)
@@ -219,87 +185,13 @@ class LiveSession:
             # The mean: a step in which a block is worked off carries the cost of the others.
             info.onthefly_us = statistics.fmean(ours for _, ours in self._steps)
 
-    def answered(self, answer: Answer) -> None:
-        """The script answered a command."""
-        self._answers[answer.id] = answer
-        future = self._waiting.pop(answer.id, None)
-        if future is not None and not future.done():
-            future.set_result(answer)
-
-    def answer(self, n: int) -> Answer:
-        """What became of command number ``n``."""
-        for answer in self._answers.values():
-            if answer.n == n:
-                return answer
-        raise NoSuchSession(f"session {self.info.id} has no command {n}")
-
-    async def command(self, request: CommandRequest) -> Answer:
-        """Hand a command to the script and wait a little for its answer; the same ``id`` gets the same answer."""
-        known = self._answers.get(request.id)
-        if known is None:
-            known = self._submit(request)
-        future = self._waiting.get(request.id)
-        if known.status == "accepted" and future is not None:
-            await asyncio.wait([future], timeout=ANSWER_SECONDS)
-        return self._answers[request.id]
-
-    def _submit(self, request: CommandRequest) -> Answer:
-        n, self._submitted = self._submitted, self._submitted + 1
-        refusal = self._refusal(request)
-        if len(self._waiting) >= MAX_WAITING_COMMANDS:
-            answer = Answer(id=request.id, n=n, status="busy", step=self.info.step,
-                            reason=f"{MAX_WAITING_COMMANDS} commands wait for the script already")  # fmt: skip
-        elif refusal is not None:
-            answer = Answer(id=request.id, n=n, status="refused", step=self.info.step, reason=refusal.message,
-                            remedy=refusal.remedy)  # fmt: skip
-        else:
-            answer = Answer(id=request.id, n=n, status="accepted", step=self.info.step)
-            self._waiting[request.id] = asyncio.get_running_loop().create_future()
-            command = Command(n=n, id=request.id, name=request.name, args=request.args, by=request.by)
-            for send in self._recipients():
-                send(command)
-        self._answers[request.id] = answer
-        while len(self._answers) > REMEMBERED_ANSWERS:
-            oldest = next(iter(self._answers))
-            if oldest in self._waiting:  # its answer is still to come
-                break
-            del self._answers[oldest]
-        return answer
-
-    def _refusal(self, request: CommandRequest) -> Optional[Refused]:
-        if request.name not in COMMANDS:
-            close = difflib.get_close_matches(request.name, COMMANDS, 1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            return Refused(f"unknown command {request.name[:40]!r}", f"{hint}known: {', '.join(COMMANDS)}")
-        if self.foreign:
-            return Refused(f"session {self.info.id} belongs to the hub on {self.foreign}", "ask there")
-        if not self.live:
-            return Refused(f"session {self.info.id} is {self.info.state}: there is no script to {request.name}")
-        if not self.senders:
-            return Refused("the script is not connected to this hub right now", "try again in a few seconds")
-        many = max(self.info.world_size, len(self._recipients()))
-        if request.name in ("pause", "stop") and many > 1:
-            return Refused(f"{many} ranks or processes train: a {request.name} of one alone would kill the job",
-                           "acting on all of them at one step is not in this version")  # fmt: skip
-        return None
-
-    def _recipients(self) -> list[Callable[[Command], None]]:
-        """Who is sent a command: the processes that train; before one does, all."""
-        training = {(rank.rank, rank.pid) for rank in self.info.ranks if rank.trains}
-        return [send for who, send in self.senders.items() if who in training] or list(self.senders.values())
-
-    def _refuse_waiting(self, reason: str) -> None:
-        for identifier in list(self._waiting):
-            answer = self._answers[identifier]
-            self.answered(msgspec.structs.replace(answer, status="refused", reason=reason))
-
-    def _enter(self, state: Any, by: str, reason: str, since: Optional[float] = None) -> None:
-        self.info.state, self.info.by, self.info.reason = state, by, reason
-        self.info.since = time.time() if since is None else since
-        self._changed(self)
-
-    def _process(self, rank: int, pid: int) -> Rank:
-        return next(known for known in self.info.ranks if (known.rank, known.pid) == (rank, pid))
+    def controlled(self, key: Key, controls: Controls) -> None:
+        """What is under control now, as rank 0 tells it (the others are the same), or who comes first of them."""
+        teller = self.processes.find(self._teller or key)
+        if teller is None or teller.state not in LIVE_STATES or key[0] <= teller.rank:
+            self._teller = key
+            self.info.controls = controls
+            self._changed(self)
 
 
 def _finished(written: Written) -> dict[str, Any]:
@@ -317,12 +209,18 @@ class Registry:
         self._folder = folder
         self._listeners: list[Callable[[LiveSession], None]] = []
         self.sessions: dict[str, LiveSession] = {
-            session.id: LiveSession(session, self._changed, foreign) for session, foreign in folder.read_all()
+            session.id: LiveSession(session, self._changed, self.write, ledger, foreign)
+            for session, ledger, foreign in folder.read_all()
         }
 
     def listen(self, listener: Callable[[LiveSession], None]) -> None:
         """Call ``listener`` when a session is new or changed."""
         self._listeners.append(listener)
+
+    def write(self, live: LiveSession) -> None:
+        """Bring its ``session.json`` up to date."""
+        if not live.foreign:
+            self._folder.write(live.info, live.commands.ledger())
 
     def _changed(self, session: LiveSession) -> None:
         for listener in self._listeners:
@@ -340,7 +238,7 @@ class Registry:
                 started=hello.started, ended=None, step=0, epoch=0, backwards=0, samples=0, loss=None, step_ms=None,
                 onthefly_us=None, world_size=hello.world_size, ranks=[], notices=[], versions=hello.versions,
             )  # fmt: skip
-            known = self.sessions[hello.session] = LiveSession(info, self._changed)
+            known = self.sessions[hello.session] = LiveSession(info, self._changed, self.write, Ledger())
         return known
 
     def newest_first(self) -> list[Session]:

@@ -13,7 +13,8 @@ FORMAT = 1
 """Raised when an older hub could not read the tables.
 
 Columns that are added at the end (:data:`LATER_COLUMNS`, those of components) leave it as it is: an older hub shows
-all rows, and hands the new columns on. What it cannot do is add rows; it says so, and the agent keeps its records.
+all rows, and hands the new columns on; it leaves alone a table that it does not know (``journal``, ``answers``). What
+it cannot do is add rows; it says so, and the agent keeps its records.
 Another format would have that hub refuse the whole session, and would gain nothing.
 """
 
@@ -36,6 +37,9 @@ TABLES = {
         "value DOUBLE"
     ),
     "logs": "rank SMALLINT, pid BIGINT, time TIMESTAMPTZ, stream VARCHAR, text VARCHAR",
+    # Kept as the JSON that is handed out: an entry's columns would have to be altered with each new kind of change.
+    "journal": "rank SMALLINT, pid BIGINT, entry VARCHAR",
+    "answers": "rank SMALLINT, pid BIGINT, n BIGINT, id VARCHAR, answer VARCHAR",
     "saved": "rank SMALLINT, pid BIGINT, seq BIGINT, PRIMARY KEY (rank, pid)",
 }
 
@@ -95,5 +99,11 @@ INSERT INTO metrics_stored SELECT $session, $runs[run::INTEGER + 1], rank, step,
 
 INSERT_LOGS = """
 INSERT INTO logs SELECT unnest($ranks), unnest($pids), to_timestamp(unnest($times)), unnest($streams), unnest($texts)"""
+
+INSERT_JOURNAL = "INSERT INTO journal SELECT unnest($ranks), unnest($pids), unnest($entries)"
+
+INSERT_ANSWERS = (
+    "INSERT INTO answers SELECT unnest($ranks), unnest($pids), unnest($numbers), unnest($ids), unnest($answers)"
+)
 
 UPSERT_SAVED = "INSERT INTO saved VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq"

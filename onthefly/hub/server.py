@@ -147,6 +147,8 @@ class Hub:
             server.close()
             for helper in helpers:
                 helper.cancel()
+            for live in self.registry.sessions.values():
+                live.commands.agreement.close()
             await self._agents.close()
             await self._clients.close()
             await runner.cleanup()

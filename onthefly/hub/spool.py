@@ -79,11 +79,15 @@ class _Reading:
 
     async def run(self, frames: Generator[tuple[int, Any, int], None, None]) -> None:
         keeper, live, last = self._reader.keeper, self._live, 0
-        rank = live.number(self._hello)
+        rank = live.processes.number(self._hello)
         for seq, message, size in frames:
             await keeper.room()
-            apply(live, rank, self._hello.pid, message)
-            frame = Frame(Source(rank, self._hello.pid, seq), message, size, self._acknowledge, log.error)
+            source = Source(rank, self._hello.pid, seq)
+            try:
+                apply(live, source, message)
+            except FrameError as error:  # the store refuses it too, and says so
+                log.warning("%s: %s", self._path, error)
+            frame = Frame(source, message, size, self._acknowledge, log.error)
             keeper.take(live.info.id, frame, urgent=False)
             last = seq
         self._last = last

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from onthefly.errors import Refused
-from onthefly.hub import schema
+from onthefly.hub import journal, schema
 from onthefly.hub.columns import (
     TRAIN,
     Words,
@@ -57,6 +57,7 @@ class Written(NamedTuple):
     runs: list[str]
     samples: int
     logs: int
+    journal: int
     left_out: list[str]
     """Components of losses that have no column, since there are enough: said once of each."""
 
@@ -126,6 +127,7 @@ class Store:
         self.metric_rows = self._count("metrics_stored")
         self.sample_rows = self._count("samples")
         self.log_rows = self._count("logs")
+        self.journal_rows = self._count("journal")
         self.backwards = self._count("backwards WHERE phase = 'train'")
         """Calls of the training, and below the samples of these; the rows of both tables have validation as well."""
         self.samples = self._count("samples WHERE phase = 'train'")
@@ -171,9 +173,10 @@ class Store:
             elif isinstance(message, Metrics) and message.values:
                 metrics.append(metric_columns(message, source.rank, runs, names))
         logs = [(source, message) for source, message in fresh if isinstance(message, Logged)]
+        entries, answers = journal.entry_rows(fresh), journal.answer_rows(fresh)
         written = Written(stacked(backwards), self.backward_rows, stacked(metrics), self.metric_rows, names.words,
                           runs.words, sum(len(part["sample"]) for parts in samples.values() for part in parts),
-                          len(logs), left_out)  # fmt: skip
+                          len(logs), len(entries["entries"]), left_out)  # fmt: skip
         words = {"session": self._session, "runs": runs.words}
         self._database.begin()
         try:
@@ -187,6 +190,10 @@ class Store:
                 self._insert(schema.INSERT_METRICS, written.metrics, {**words, "names": names.words})
             if logs:
                 self._insert_logs(logs)
+            if entries["entries"]:
+                self._database.execute(schema.INSERT_JOURNAL, entries)
+            if answers["ids"]:
+                self._database.execute(schema.INSERT_ANSWERS, answers)
             for (rank, pid), seq in newest.items():
                 self._database.execute(schema.UPSERT_SAVED, [rank, pid, seq])
             self._database.commit()
@@ -201,6 +208,7 @@ class Store:
         self.backwards += sum(int((part["phase"] == TRAIN).sum()) for part in backwards)
         self.samples += sum(int((part["phase"] == TRAIN).sum()) for parts in samples.values() for part in parts)
         self.log_rows += written.logs
+        self.journal_rows += written.journal
         return written
 
     def _make_room(self, columns: dict[str, Array]) -> list[str]:

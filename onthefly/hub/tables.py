@@ -24,6 +24,9 @@ TYPES = {
 }
 """Formats, and what they are called over HTTP; Parquet and CSV are written by DuckDB."""
 
+MAX_NUMBER = 10**12 - 1
+"""Of a limit, an epoch or a rank that is asked for."""
+
 ORDERS = {"samples": "backward, rank, position", "backwards": "backward, rank", "metrics": "step, name, rank, time"}
 
 
@@ -84,7 +87,7 @@ def selection(table: str, asked: Mapping[str, str]) -> Selection:
 
 
 def _integer(name: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 12:
+    if not text.isascii() or not text.isdigit() or int(text[:20]) > MAX_NUMBER:
         raise UsageError(f"{name} must be a whole number, not {text!r}")
     return int(text)
 

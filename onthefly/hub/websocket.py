@@ -144,11 +144,11 @@ class Clients:
     async def _answer(self, client: Client, live: LiveSession, request: CommandRequest) -> None:
         """What became of a command, now and when it is settled."""
         try:
-            answer = await live.command(request)
+            answer = await commands.submit(self._keeper, live, request)
             client.event(CommandAnswered(session=live.info.id, answer=answer))
             while answer.status == "accepted" and client in self.clients:
                 await asyncio.sleep(TICK_SECONDS)
-                answer = await live.command(request)  # the same id: waits for the same answer
+                answer = await live.commands.command(request)  # the same id: waits for the same answer
                 if answer.status != "accepted":
                     client.event(CommandAnswered(session=live.info.id, answer=answer))
         finally:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import functools
 import sys
-import weakref
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Optional
 
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import (
@@ -26,6 +25,7 @@ from torch.utils.data.dataloader import (
 )
 
 from onthefly.errors import leave_frame_out
+from onthefly.instruments.feeds import Feed, Log, NoLog, Source
 from onthefly.patching.slots import Slot
 
 if TYPE_CHECKING:
@@ -43,93 +43,17 @@ pickled or copied, so that nobody meets them. (A dictionary of weak keys costs 0
 STATEFUL = "torchdata.stateful_dataloader.stateful_dataloader"
 
 
-class Places(Protocol):
-    """Where batches of one iterator of a stream go to."""
-
-    def deliver(self, worker: int, wanted: Any, data: Any) -> None:
-        """A batch of that worker reached the script; -1: it is not clear whose."""
-
-    def lose(self) -> None:
-        """Samples were taken that did not arrive."""
-
-
-class Source(Protocol):
-    """Where deliveries of one loader go to (made by capture; opaque here)."""
-
-    def deliver(self, drawn: Any, data: Any) -> None:
-        """A batch reached the script."""
-
-    def finish(self) -> None:
-        """The iterator is exhausted."""
-
-    def begin(self, iterator: Any) -> None:
-        """This iterator delivers from now on."""
-
-    def stream(self, workers: int) -> Optional[Places]:
-        """Where an iterator delivers to if its samples have no indices."""
-
-
-class Feed:
-    """What one iterator of a loader has under way."""
-
-    __slots__ = ("_iterator", "_outstanding", "_source", "_stream", "accept", "filed", "finish", "lose")
-
-    def __init__(self) -> None:
-        self.accept: Optional[Callable[[Any, Any], None]] = None
-        """Takes what the sampler gave last and the batch that arrived; None until the loader's ``__iter__`` returned
-        (the first tasks are sent to workers before)."""
-        self.finish: Optional[Callable[[], None]] = None
-        self.lose: Optional[Callable[[], None]] = None
-        """Told that the iterator raised, where places in a stream are counted."""
-        self.filed: dict[int, Any] = {}
-        """Index lists by task, for batches that workers have under way; of a stream with the worker before each."""
-
-    def begin(self, iterator: Any, source: Source, guard: Guard) -> None:
-        """An epoch of this iterator begins, on the way to this source."""
-        self._source = source
-        source.begin(iterator)
-        self.finish = guard.around(source.finish)
-        stream = self._stream = source.stream(iterator._num_workers)
-        self.lose = guard.around(stream.lose) if stream is not None else None
-        if stream is not None and iterator._num_yielded:  # it goes on from a checkpoint, wherever that was
-            stream.lose()
-        if iterator._num_workers:
-            self._outstanding: dict[int, Any] = iterator._task_info
-            self._iterator = weakref.ref(iterator)
-            self.accept = guard.around(self._task_came)
-        else:
-            self.accept = guard.around(source.deliver if stream is None else functools.partial(stream.deliver, 0))
-
-    def _task_came(self, newest: Any, data: Any) -> None:
-        """A worker's batch arrived: its indices are those of the task that the loader no longer has under way."""
-        gone = [task for task in self.filed if task not in self._outstanding]
-        came = gone[0] if len(gone) == 1 else self._which(gone)
-        lists = [self.filed.pop(task) for task in gone]
-        drawn = lists[gone.index(came)] if came in gone else None
-        if self._stream is None:
-            self._source.deliver(drawn, data)
-        else:
-            worker, wanted = drawn or (-1, None)
-            self._stream.deliver(worker, wanted, data)
-
-    def _which(self, gone: list[int]) -> int:
-        """Which of several tasks that are gone has arrived, -1 where that is not clear.
-
-        One whose worker raised is gone as well, and shows up with the next; so is one whose stream had come to its end.
-        """
-        iterator: Any = self._iterator()
-        if getattr(iterator, "_in_order", True):  # torch before 2.6 knows no other
-            return iterator._rcvd_idx - 1
-        # A batch is handed on as soon as it arrives: before its worker says that there is no more.
-        alive = [task for task in gone if self._stream is not None and iterator._workers_status[self.filed[task][0]]]
-        return alive[0] if len(alive) == 1 else -1
-
-
 class DataInstrument:
     """The slots in ``DataLoader`` and its iterators."""
 
-    def __init__(self, open_source: Callable[[Any], Source], meter: Meter, guard: Guard) -> None:
-        """``open_source(loader)`` gives where an iterator of that loader delivers to."""
+    def __init__(
+        self, open_source: Callable[[Any], Source], meter: Meter, guard: Guard, log: Optional[Log] = None
+    ) -> None:
+        """``open_source(loader)`` gives where an iterator of that loader delivers to.
+
+        ``log`` keeps deliveries while a rewind may want them again.
+        """
+        self._log: Log = log or NoLog()
         self._open_source = open_source
         self._meter = meter
         self._guard = guard
@@ -251,11 +175,17 @@ class DataInstrument:
         return _try_put_index
 
     def _wrap_next_data(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        meter = self._meter
+        meter, log, ended, kept = self._meter, self._log, self._guard.around(self._ended), self._guard.around(_keep)
 
         @functools.wraps(original)
         def _next_data(iterator: Any) -> Any:
             feed: Feed | None = getattr(iterator, FEED, None) if slot.enabled else None
+            if log.keeping:  # also when the slot is switched off: what was wound back has to catch up
+                again = log.again(iterator)
+                if again is not None:
+                    if feed is not None:
+                        feed.again(again[1], again[0])
+                    return again[0]
             start = perf_counter_ns()
             try:
                 data = original(iterator)
@@ -263,6 +193,7 @@ class DataInstrument:
                 told = feed and (feed.finish if type(error) is StopIteration else feed.lose)
                 if told:
                     told()
+                ended(iterator, error)
                 leave_frame_out(error)
                 raise
             if feed is None:
@@ -270,7 +201,10 @@ class DataInstrument:
             came = perf_counter_ns()
             if feed.accept is not None:
                 # None if somebody's own iterator never asks for indices: this line has no guard around it.
-                feed.accept(getattr(iterator, "_onthefly_drawn", None), data)
+                newest = getattr(iterator, "_onthefly_drawn", None)
+                feed.accept(newest, data)
+                if log.keeping:
+                    kept(log, iterator, feed, newest, data)
             meter.waiting_ns += came - start
             meter.ours_ns += perf_counter_ns() - came
             return data
@@ -279,7 +213,20 @@ class DataInstrument:
 
     def _begin(self, iterator: Any, loader: Any) -> None:
         vars(iterator).pop("_onthefly_loader", None)
-        _feed(iterator).begin(iterator, self._open_source(loader), self._guard)
+        feed = _feed(iterator)
+        feed.begin(iterator, self._open_source(loader), self._guard)
+        self._log.begin(iterator, feed)
+
+    def _ended(self, iterator: Any, error: BaseException) -> None:
+        if type(error) is StopIteration:
+            self._log.end(iterator)
+        elif self._log.keeping:
+            self._log.keep(iterator, None, f"fetching one raised {type(error).__name__}")
+
+
+def _keep(log: Log, iterator: Any, feed: Feed, newest: Any, data: Any) -> None:
+    feed.came = feed.drawn(newest)
+    log.keep(iterator, data)
 
 
 def _feed(iterator: Any) -> Feed:

@@ -84,7 +84,7 @@ def test_tables_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         ("samples zzzz", ExitCode.NO_SESSION),
         ("samples last -o out.xls", ExitCode.USAGE),
         ("samples last --phase nap", ExitCode.USAGE),
-        ("ctl last jump", ExitCode.REFUSED),
+        ("ctl last jump", ExitCode.USAGE),
         ("--budget train.py", ExitCode.USAGE),
         ("--colour train.py", ExitCode.USAGE),
         ("run", ExitCode.USAGE),

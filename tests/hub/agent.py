@@ -68,6 +68,10 @@ class Agent:
         assert isinstance(self.wait(Welcome), Welcome)
         return self
 
+    def patient(self) -> None:
+        """Wait for the hub's word as long as it takes: a thread that listens is ended by hanging up."""
+        self.connection.socket.settimeout(None)
+
     def __exit__(self, *reason: object) -> None:
         self.connection.close()
 

@@ -15,7 +15,7 @@ from onthefly.settings import Settings
 from tests.conftest import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from onthefly.protocol import HubFile
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 class Running:
     """The hub and how to speak to it."""
 
-    def __init__(self, hub: Hub, file: HubFile) -> None:
+    def __init__(self, hub: Hub, file: HubFile, stop: Callable[[], object] = bool) -> None:
         self.hub = hub
         self.file = file
+        self.stop: Callable[[], object] = stop
+        """Have it end, as SIGTERM would."""
 
     def raw(self, request: str | bytes) -> tuple[int, dict[str, str], bytes]:
         """Send bytes as they are; status, headers and body of the answer."""
@@ -84,7 +86,8 @@ def running_hub(folder: Path, port: int = 47900) -> Generator[Running, None, Non
     thread = threading.Thread(target=lambda: loop.run_until_complete(hub.serve(runtime_folder(settings), stop)))
     thread.start()
     try:
-        yield Running(hub, wait_for("the hub", lambda: read_hub(settings)))
+        file = wait_for("the hub", lambda: read_hub(settings))
+        yield Running(hub, file, lambda: loop.call_soon_threadsafe(stop.set))
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from onthefly.hub import client, connections, queries, registry, websocket
+from onthefly.hub import client, connections, dispatch, queries, websocket
 from onthefly.link.discovery import read_hub
 from onthefly.protocol import Command, HubFile, Metrics
 from onthefly.settings import Settings
@@ -378,7 +378,7 @@ def test_row_16_commands_beyond_the_rate_are_refused_aloud(hub: Running, monkeyp
         assert taken == received
         monkeypatch.setattr(client.Bucket, "take", lambda self: True)
         monkeypatch.setattr(websocket, "MAX_PENDING", 10_000)
-        monkeypatch.setattr(registry, "MAX_WAITING_COMMANDS", 10_000)
+        monkeypatch.setattr(dispatch, "MAX_WAITING_COMMANDS", 10_000)
         answers, _ = asyncio.run(flood(hub, 900))
         assert not [answer for answer in answers if answer["status"] == "busy"]
         agent.state("ended")

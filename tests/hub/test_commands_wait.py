@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from onthefly.hub import agents, registry
+from onthefly.hub import agents, dispatch
 from tests.conftest import wait_for
 from tests.hub.agent import Agent, hello
 from tests.hub.running import Running, running_hub
@@ -30,9 +30,9 @@ def send(hub: Running, name: str) -> tuple[str, int]:
 def test_beyond_a_number_of_waiting_commands_the_answer_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "MAX_WAITING_COMMANDS", 5)
-    monkeypatch.setattr(registry, "REMEMBERED_ANSWERS", 3)
-    monkeypatch.setattr(registry, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(dispatch, "MAX_WAITING_COMMANDS", 5)
+    monkeypatch.setattr(dispatch, "REMEMBERED_ANSWERS", 3)
+    monkeypatch.setattr(dispatch, "ANSWER_SECONDS", 0.01)
     with running_hub(tmp_path) as hub, Agent(hub.file, hello("abcdefgh")) as agent:
         agent.state("running")
         wait_for("the script", lambda: hub.json("sessions/last")["state"] == "running")

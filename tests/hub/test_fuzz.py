@@ -113,6 +113,10 @@ class Grammar:
             {"type": "subscribe", "session": "last"},
             {"type": "command", "session": "abcdefgh", "id": str(self.random.random()), "name": "resume",
              "args": {"a": [1]}},
+            {"type": "command", "session": "abcdefgh", "id": str(self.random.random()), "name": "set",
+             "args": {"name": "lr", "value": [0.1, 2], "group": 0}, "by": "x"},
+            {"type": "command", "session": "abcdefgh", "id": "same", "name": "trial",
+             "args": {"steps": 3, "name": "set", "args": {"name": "lr", "value": 1}}},
             {"type": "ping"},
         ])  # fmt: skip
         special = self.random.randrange(12)
@@ -133,7 +137,7 @@ class Grammar:
         count = self.random.randrange(4)
         time = self.random.choice([1.0, -1e300, float("inf"), float("nan")])
         message: Any = records(self.random.randrange(100), count, self.random.randrange(3))
-        kind = self.random.choice(list(AGENT_KINDS))
+        kind = self.random.choice([*AGENT_KINDS, "records", "records", "records", "metrics"])  # most of it is columns
         payloads: dict[str, dict[str, Any]] = {
             "records": msgspec.structs.asdict(message),
             "hello": msgspec.structs.asdict(hello()),
@@ -145,7 +149,20 @@ class Grammar:
             "described": {"name": "x", "project": "", "run": self.random.choice(["baseline", "a b", ""])},
             "notice": {"text": "x", "time": 1.0},
             "logged": {"stream": "stdout", "time": time, "text": "x\0\n"},
-            "answered": {"answer": {"id": "x", "n": 0, "status": "accepted"}},
+            "answered": {"answer": {"id": "x", "n": 0, "status": self.random.choice(["accepted", "applied", "busy"]),
+                                    "result": {"loss": time, "more": [{}, None, b"x"]}}},
+            "controls": {"controls": {
+                "pauses": [{"text": "x", "by": "y"}], "keep": {"every": 3, "memory": time},
+                "groups": [{"optimizer": 0, "kind": "SGD", "group": 0, "parameters": 9, "values": {"lr": time}}],
+                "findings": [{"alarm": "loss", "step": 1, "time": time, "text": "x"}],
+                "trial": {"steps": 2, "change": "lr", "phase": "with", "start": 0, "without": [time], "effect": time},
+            }},
+            "journaled": {"entry": {
+                "time": time, "run": "baseline", "step": 1, "epoch": 0, "backward": 1, "point": 1, "name": "set",
+                "args": {"lr": time}, "before": {"lr": b"x"}, "after": {}, "by": "ana",
+            }},
+            "proposed": {"n": self.random.randrange(3), "accepted": True, "step": self.random.choice([0, 5, 2**62])},
+            "asked": {"name": self.random.choice(["pause", "resume", "x"]), "by": "hub", "reason": "x"},
         }  # fmt: skip
         payload = payloads[kind]
         how = self.random.randrange(4)

@@ -1,0 +1,123 @@
+"""The safetensors container, written and read as bytes.
+
+Eight bytes with the length of the header, the header (JSON: name to dtype, shape and offsets), the elements. Written
+here and not by the package of that name: its ``serialize`` builds the whole file in memory, where a checkpoint of many
+gigabytes can be written tensor by tensor straight from the copies; and a reader that is to trust nothing has to look at
+every offset itself. The tests read what is written here with that package, and the other way round.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+from onthefly.bundle.refusals import Damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Buffer = Union[bytes, bytearray, memoryview]
+
+ITEM_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+    "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
+}  # fmt: skip
+"""Bytes an element takes, by the container's name of its dtype."""
+
+MAX_HEADER = 64 << 20
+_LENGTH = struct.Struct("<Q")
+_ALIGN = 8
+
+
+class Stored(NamedTuple):
+    """The elements of a tensor, row-major and little-endian."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: Buffer
+
+
+def chunks(tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> Iterator[Buffer]:
+    """The file, piece by piece: the header, then each tensor's buffer, wide dtypes first so that all are aligned."""
+    order = sorted(tensors, key=lambda name: (-ITEM_BYTES[tensors[name].dtype], name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
+    for name in order:
+        stored = tensors[name]
+        size = math.prod(stored.shape) * ITEM_BYTES[stored.dtype]
+        if memoryview(stored.data).nbytes != size:
+            raise ValueError(f"{name}: {memoryview(stored.data).nbytes} bytes, and its shape asks for {size}")
+        header[name] = {"dtype": stored.dtype, "shape": list(stored.shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % _ALIGN)
+    yield _LENGTH.pack(len(text)) + text
+    for name in order:
+        yield tensors[name].data
+
+
+def read(data: Buffer) -> dict[str, Stored]:
+    """The tensors of a file, as views into ``data``. Raises :class:`Damaged` on anything but exactly such a file.
+
+    Every byte behind the header belongs to one tensor and to no other: spans follow each other from first to last,
+    and each is as long as its shape and dtype say.
+    """
+    view = memoryview(data).cast("B")
+    header, body = _header(view)
+    header.pop("__metadata__", None)
+    spans: list[tuple[int, int, str]] = []
+    found: dict[str, Stored] = {}
+    for name, entry in header.items():
+        dtype, shape, begin, end = _entry(name, entry)
+        if math.prod(shape) * ITEM_BYTES[dtype] != end - begin or end > len(body):
+            raise Damaged(f"tensor {name!r} does not fill the span that it claims")
+        spans.append((begin, end, name))
+        found[name] = Stored(dtype, shape, body[begin:end])
+    reached = 0
+    for begin, end, name in sorted(spans):
+        if begin != reached:
+            raise Damaged(f"there is a gap or an overlap before tensor {name!r}")
+        reached = end
+    if reached != len(body):
+        raise Damaged(f"{len(body) - reached} bytes belong to no tensor")
+    return found
+
+
+def _header(view: memoryview) -> tuple[dict[str, Any], memoryview]:
+    if len(view) < _LENGTH.size:
+        raise Damaged("too short for a file of tensors")
+    (length,) = _LENGTH.unpack(view[: _LENGTH.size])
+    if length > min(MAX_HEADER, len(view) - _LENGTH.size):
+        raise Damaged(f"a header of {length} bytes is longer than the file or than {MAX_HEADER}")
+    start = _LENGTH.size + length
+    try:
+        header = json.loads(bytes(view[_LENGTH.size : start]).decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"the header of the tensors is not the JSON that was written: {error}") from error
+    if type(header) is not dict:
+        raise Damaged("the header of the tensors is no table")
+    return header, view[start:]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
+
+
+def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    if type(entry) is not dict or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise Damaged(f"tensor {name!r} has no dtype, shape and offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if type(dtype) is not str or dtype not in ITEM_BYTES:
+        raise Damaged(f"tensor {name!r} has the unknown dtype {dtype!r}")
+    if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise Damaged(f"tensor {name!r} has an impossible shape or offset")
+    return dtype, tuple(shape), offsets[0], offsets[1]
+
+
+def _sizes(given: Any) -> bool:
+    return type(given) is list and len(given) <= 64 and all(type(n) is int and 0 <= n < 1 << 63 for n in given)

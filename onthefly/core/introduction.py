@@ -1,0 +1,63 @@
+"""How a process introduces itself to the hub: what its session and its script are called."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from onthefly.core.kernel import notebook
+from onthefly.protocol import PROTOCOL, Hello
+from onthefly.version import __version__
+
+if TYPE_CHECKING:
+    from onthefly.settings import Settings
+
+RUN = "baseline"
+"""What a run is called that nobody has named."""
+
+
+def run_name(name: str) -> str:
+    """``name`` as the name of a run: letters, digits, ``_`` and ``-``."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:64].strip("-") or RUN
+
+
+def hello(settings: Settings, run: str, torch: str, *, rank: int, world_size: int, process: str) -> Hello:
+    """The first words of this process to the hub; ``torch`` is its version."""
+    return Hello(
+        protocol=PROTOCOL,
+        session=settings.session,
+        rank=rank,
+        pid=os.getpid(),
+        process=process,
+        node=platform.node(),
+        argv=list(sys.argv) if hasattr(sys, "argv") else [],
+        cwd=os.getcwd(),
+        script=_script(settings),
+        name=settings.name or base(settings),
+        project=settings.project,
+        run=run,
+        world_size=world_size,
+        started=time.time(),
+        versions={"onthefly": __version__, "python": platform.python_version(), "torch": torch},
+    )
+
+
+def base(settings: Settings) -> str:
+    """What the session is called if nobody named it: as the script."""
+    return os.path.basename(_script(settings))
+
+
+def _script(settings: Settings) -> str:
+    """What the user would call the script: its path, that of the notebook, ``-m package.module`` or ``-c``."""
+    found = notebook(settings)
+    if found:
+        return found
+    original: list[str] = getattr(sys, "orig_argv", [])
+    for place, word in enumerate(original[:-1]):
+        if word == "-m":
+            return f"-m {original[place + 1]}"
+    return sys.argv[0] if getattr(sys, "argv", None) and sys.argv[0] else "python"
