@@ -33,7 +33,7 @@ const controls = {
   ],
   keep: { every: 500, on_pause: true, on_signal: false, memory: 512_000_000, disk: 4_000_000_000 },
   watches: [
-    watch("nonfinite-loss", "a loss that is NaN or infinite", "free", "pause"), watch("loss-spike", "a loss far above its recent values (robust z-score)", "free", "log", { z: 8, window: 200 }, 1),
+    watch("nonfinite-loss", "a loss that is NaN or infinite", "free", "pause"), watch("loss-spike", "a loss far above its recent values (robust z-score)", "free", "log", { window: 200, deviations: 8, rise: 0.1, first: 30, calm: 10 }, 1),
     watch("grad-explosion", "a gradient norm far above its recent values", "per step", "off", { factor: 100 }), watch("stalled-loader", "the script waits for data", "free", "log", { seconds: 10 }),
   ],
   findings: [{ alarm: "loss-spike", step: 2110, time: now - 220, text: "loss 2.08, 11 times the spread above the median 0.48", flight: "baseline-2110" }],

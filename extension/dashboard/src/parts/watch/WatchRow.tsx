@@ -28,7 +28,7 @@ export function WatchRow({ model, watch, disabled }: { model: Model; watch: Watc
           {ACTIONS.map(([name, label]) => <option key={name} value={name}>{label}</option>)}
         </select>
       </td>
-      <td>
+      <td class="text">
         {Object.entries(parameters).map(([name, value]) => (
           <Parameter key={name} label={name} value={exact(value)} disabled={disabled || asked !== undefined} read={number} onApply={(given) => { set({ action, parameters: { ...parameters, [name]: given } }); }} />
         ))}
