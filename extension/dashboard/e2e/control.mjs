@@ -20,7 +20,14 @@ const shot = async (name) => { if (folder) await page.screenshot({ path: `${fold
 await until("it runs, or is paused", async () => ["running", "paused"].includes(await state()));
 if ((await state()) === "running") await page.keyboard.press(" ");
 await until("paused, and since when", says(".why", /(ago|just now).*by/));
-const held = await step();
+// Records come in blocks: the count is the script's own once it has come to rest.
+let held = -1;
+await until("the step count rests", async () => {
+  const seen = held;
+  held = await step();
+  await page.waitForTimeout(400);
+  return seen === held;
+});
 await page.keyboard.press(".");
 await until("one step more", async () => (await state()) === "paused" && (await step()) === held + 1);
 
