@@ -1,7 +1,8 @@
-"""One test in a real Chromium: the curve moves, pause holds the step count, resume lets it go; nothing is wrong."""
+"""In a real Chromium: a person watches, pauses, and changes a training, whose journal says so; nothing moves."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,27 +11,39 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts import chromium, node
-from tests.conftest import DIGITS, REPOSITORY
+from tests.conftest import DIGITS, FULL, REPOSITORY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.conftest import Home
 
 DASHBOARD = REPOSITORY / "extension" / "dashboard"
 
+pytestmark = [
+    pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine"),
+    pytest.mark.skipif(not (REPOSITORY / "extension" / "node_modules").exists(), reason="npm ci has not run"),
+]
 
-@pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine")
-@pytest.mark.skipif(not (REPOSITORY / "extension" / "node_modules").exists(), reason="npm ci has not run")
-def test_a_person_watches_pauses_and_resumes(home: Home) -> None:
+
+@pytest.mark.parametrize("walk", ["live.mjs", "control.mjs"])
+def test_a_person_watches_and_steers_a_training(walk: str, home: Home) -> None:
     home.start(sys.executable, "-m", "onthefly", str(DIGITS), "--epochs", "100000", ONTHEFLY_STRICT="1")
     home.wait_step(200)
     address = home.run(sys.executable, "-m", "onthefly", "dashboard", "--url").out.decode().strip()
-    if node.from_path():
-        command = shutil.which("node") or "node"
-    else:
-        command = node.from_wheel()[0][0]
+    _drive(walk, address, str(REPOSITORY / "screenshots"), environment=home.environment)
+
+
+@FULL
+def test_every_part_under_control_is_drawn_and_nothing_moves() -> None:
+    _drive("made.mjs", environment=os.environ)
+
+
+def _drive(script: str, *given: str, environment: Mapping[str, str]) -> None:
+    """Run that script of ``e2e/`` to its end."""
+    command = (shutil.which("node") or "node") if node.from_path() else node.from_wheel()[0][0]
     done = subprocess.run(
-        [command, "e2e/live.mjs", address, str(REPOSITORY / "screenshots")],
-        cwd=DASHBOARD, env={**home.environment, "CHROMIUM": chromium.find()}, capture_output=True, text=True,
-        timeout=110, check=False,
+        [command, f"e2e/{script}", *given], cwd=DASHBOARD, env={**environment, "CHROMIUM": chromium.find()},
+        capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -63,7 +63,7 @@ async function charts(page) {
 async function worst(page) {
   const card = page.locator("section[aria-label='Worst samples']");
   await page.getByLabel("Order of the samples").selectOption("loss_mean");
-  await until("samples by mean loss", async () => (await card.locator("th").allInnerTexts()).join(" ") === "index seen last loss mean loss" && (await card.locator("tbody tr").count()) === 20);
+  await until("samples by mean loss", async () => (await card.locator("th").allInnerTexts()).join(" ").trim() === "index seen last loss mean loss" && (await card.locator("tbody tr").count()) === 20);
   const seen = () => card.locator("td:nth-child(2)").first().innerText();
   const before = await seen();
   await until("they are seen again", async () => (await seen()) !== before);

@@ -7,6 +7,9 @@ const SETTLE_MS = 1500;
 /** What is looked at besides the page as it opens: how to get there, and back. */
 const PLACES = {
   system: [(page) => page.getByRole("tab", { name: "System" }).click(), null],
+  control: [(page) => page.getByRole("tab", { name: "Control" }).click({ timeout: 2000 }).catch(() => undefined), null],
+  checkpoints: [(page) => page.getByRole("tab", { name: "Checkpoints" }).click({ timeout: 2000 }).catch(() => undefined), null],
+  pauses: [(page) => page.getByRole("button", { name: "Pause at a later moment" }).click({ timeout: 2000 }).catch(() => undefined), "Escape"],
   overhead: [(page) => page.getByRole("tab", { name: "Overhead" }).click(), null],
   sessions: [(page) => page.keyboard.press("s"), "Escape"],
   keys: [(page) => page.keyboard.press("?"), "Escape"],

@@ -67,6 +67,20 @@ export function duration(seconds: number): string {
   return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
 
+/** How long ago, in one unit: it is read at a glance, and moves seldom. */
+export function age(seconds: number): string {
+  if (seconds < 10) return "just now";
+  if (seconds < 60) return `${Math.floor(seconds / 10) * 10} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  return seconds < 2 * 86_400 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+/** Of that many bytes. */
+export function size(bytes: number): string {
+  if (bytes < 1e6) return bytes ? `${figure(bytes / 1000)} kB` : "–";
+  return bytes < 1e9 ? `${Number((bytes / 1e6).toPrecision(3))} MB` : `${(bytes / 1e9).toPrecision(3)} GB`;
+}
+
 /** On an axis. */
 export function tick(value: number): string {
   const size = Math.abs(value);

@@ -4,11 +4,13 @@ export interface Kind {
   /** With its leading space where one belongs. */
   unit: string;
   about: string;
+  /** It is set, not measured: a mean of its newest values would be none that it had. */
+  set?: boolean;
 }
 
 const KINDS: Partial<Record<string, Kind>> = Object.assign(Object.create(null) as Record<string, Kind>, {
   loss: { label: "loss", unit: "", about: "training, every backward call" },
-  lr: { label: "learning rate", unit: "", about: "every optimizer step" },
+  lr: { label: "learning rate", unit: "", about: "every optimizer step", set: true },
   throughput: { label: "samples / s", unit: "", about: "every optimizer step" },
   step_ms: { label: "step", unit: " ms", about: "from one optimizer step to the next" },
   data_ms: { label: "waiting for data", unit: " ms", about: "in each optimizer step" },

@@ -1,11 +1,14 @@
 // What the page knows, and the only place that changes it. Parts subscribe and draw; what only one tab shows has a store
 // of its own.
 import type { Columns } from "./columns";
+import { CommandStore, type Command } from "./commands";
+import { held, LIVE } from "./controls";
 import type { Connection, Hub, Listener } from "./hub";
+import { JournalStore } from "./journal";
 import { LogStore } from "./logs";
 import { Machine } from "./machine";
 import { BESIDE, TILES } from "./metrics";
-import type { Answer, HubEvent, Session } from "./protocol";
+import type { HubEvent, Session } from "./protocol";
 import { SampleStore } from "./samples";
 import { Series } from "./series";
 
@@ -27,11 +30,12 @@ export class Model {
   wanted = "last";
   /** On the main chart. */
   metric = "loss";
-  /** The command under way. */
-  asking: { id: string; name: string } | null = null;
-  answer: { name: string; answer: Answer } | null = null;
+  /** A step that a person pointed at: it is marked on the chart. */
+  pointed: number | null = null;
   fault = "";
 
+  readonly commands: CommandStore;
+  readonly journal: JournalStore;
   readonly logs: LogStore;
   readonly machine: Machine;
   readonly samples: SampleStore;
@@ -47,6 +51,8 @@ export class Model {
     this.followed = kernel;
     if (kernel !== null) this.wanted = "";
     const changed = () => { this.changed(); };
+    this.journal = new JournalStore(hub, changed);
+    this.commands = new CommandStore(hub, changed);
     this.logs = new LogStore(hub, changed);
     this.machine = new Machine(hub, changed);
     this.samples = new SampleStore(hub, changed);
@@ -79,7 +85,10 @@ export class Model {
     if (state === "lost" && this.connection !== "lost") this.lostAt = Date.now();
     this.connection = state;
     this.hint = hint;
-    if (state === "open") this.ask(this.wanted);
+    if (state === "open") {
+      this.ask(this.wanted);
+      void this.commands.reconnected();
+    }
     this.changed();
   }
 
@@ -95,11 +104,10 @@ export class Model {
         this.followKernel();
         break;
       case "answer":
-        this.settle(event.answer);
+        this.commands.settle(event.answer);
         break;
       case "error":
-        this.asking = null;
-        this.fault = [event.error.message, event.error.remedy].filter(Boolean).join(": ");
+        if (!this.commands.fail(event.id ?? "", event.error)) this.fault = [event.error.message, event.error.remedy].filter(Boolean).join(": ");
         break;
       case "pong":
         break;
@@ -165,36 +173,41 @@ export class Model {
     if (session) this.hub.send({ type: "subscribe", session, metrics: this.wantedMetrics(), points: POINTS });
   }
 
-  /** Send a command to the shown session; the answer comes as an event. */
-  command(name: string): void {
-    if (!this.session || this.asking) return;
-    const id = crypto.randomUUID();
+  /** Send a command to the shown session; what becomes of it stands at that place of the page. */
+  command(place: string, command: Command): void {
     this.fault = "";
-    this.answer = null;
-    this.asking = { id, name };
-    if (!this.hub.send({ type: "command", session: this.session.id, id, name, by: "dashboard" })) {
-      this.asking = null;
-      this.fault = "not sent: the hub is not connected";
-    }
-    this.changed();
+    this.commands.send(place, command);
   }
 
   /** Pause what runs, resume what is paused. */
   toggle(): void {
-    if (this.session?.state === "running" || this.session?.state === "starting") this.command("pause");
-    else if (this.session?.state === "paused") this.command("resume");
+    if (this.session?.state === "running" || this.session?.state === "starting") this.command("bar", { name: "pause", args: {} });
+    else if (this.session?.state === "paused") this.command("bar", { name: "resume", args: {} });
+  }
+
+  /** One step, and hold again. */
+  step(): void {
+    if (this.session && LIVE.has(this.session.state) && !held(this.session)) this.command("bar", { name: "step", args: { steps: 1 } });
+  }
+
+  /** Keep the state of this moment. */
+  keep(): void {
+    if (this.session && LIVE.has(this.session.state) && !held(this.session)) this.command("bar", { name: "checkpoint", args: {} });
+  }
+
+  /** Mark a step on the chart; the same again: no more. */
+  point(step: number): void {
+    this.pointed = this.pointed === step ? null : step;
+    this.changed();
   }
 
   private display(session: Session): void {
     if (session.id !== this.session?.id) {
       this.curves = new Map();
-      this.asking = null;
-      this.answer = null;
+      this.pointed = null;
       this.fault = "";
     }
-    this.session = session;
-    this.logs.follow(session);
-    this.samples.follow(session);
+    this.take(session);
     if (this.connection === "open") void this.samples.refresh();
   }
 
@@ -202,16 +215,13 @@ export class Model {
     const place = this.sessions.findIndex(({ id }) => id === session.id);
     if (place < 0) this.sessions = [session, ...this.sessions];
     else this.sessions = this.sessions.map((known, at) => (at === place ? session : known));
-    if (session.id !== this.session?.id) return;
-    this.session = session;
-    this.logs.follow(session);
-    this.samples.follow(session);
+    if (session.id === this.session?.id) this.take(session);
   }
 
-  private settle(answer: Answer): void {
-    if (answer.id !== this.asking?.id || answer.status === "accepted") return; // its end comes as another answer
-    this.answer = { name: this.asking.name, answer };
-    this.asking = null;
+  private take(session: Session): void {
+    this.session = session;
+    for (const store of [this.journal, this.logs, this.samples]) store.follow(session);
+    this.commands.follow(session.id);
   }
 
   private changed(): void {

@@ -25,7 +25,7 @@ describe("Model", () => {
     expect(hub.sent).toHaveLength(2);
     if (sent?.type !== "command") throw new Error("no command");
     model.event({ type: "answer", session: "k3f9q2ma", answer: { id: sent.id, n: 0, status: "accepted" } });
-    expect(model.asking?.name).toBe("pause");
+    expect(model.commands.pending("bar")?.command.name).toBe("pause");
     model.event({ type: "answer", session: "k3f9q2ma", answer: { id: sent.id, n: 0, status: "applied" } });
     model.event({ type: "session", session: session({ state: "paused" }) });
     model.toggle();
@@ -40,8 +40,8 @@ describe("Model", () => {
     const { hub, model } = shown();
     hub.connected = false;
     model.toggle();
-    expect(model.fault).toContain("not connected");
-    expect(model.asking).toBeNull();
+    expect(model.commands.at("bar")).toMatchObject({ state: "wrong", reason: "not sent: the hub is not connected" });
+    expect(model.commands.pending("bar")).toBeNull();
   });
 
   it("drops the data of a session that is no longer shown", () => {

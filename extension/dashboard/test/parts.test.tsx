@@ -66,11 +66,11 @@ describe("App", () => {
 
   it("shows refusals with their reason", async () => {
     const { hub, model } = shown();
-    model.command("pause");
+    model.toggle();
     const sent = hub.sent[1];
     if (sent?.type !== "command") throw new Error("no command");
     model.event({ type: "answer", session: "k3f9q2ma", answer: { id: sent.id, n: 0, status: "refused", reason: "2 ranks" } });
-    expect(await draw(model)).toContain("refused: 2 ranks");
+    expect(await draw(model)).toMatch(/pause refused: 2 ranks/);
   });
 
   it("shows names as text, whatever they hold", async () => {
@@ -156,6 +156,13 @@ describe("ChartCard", () => {
     text = root.textContent;
     expect(text).toContain("1 point holds values at or below 0");
     expect(text).toContain("The length of an epoch is known once one is over");
+  });
+
+  it("shows a learning rate as it is, not the mean of what it was", async () => {
+    const { model } = shown();
+    model.columns(columns({ step: [0, 1, 2], value: [0.1, 0.1, 0.01] }, true, "lr"));
+    await draw(model);
+    expect(root.querySelector(".tile b")?.textContent).toBe("0.01");
   });
 
   it("opens a tile's curve, and goes back on the second click", async () => {

@@ -5,6 +5,7 @@ import type { Model } from "../src/model";
 import { LAST, ORDERS, type Order } from "../src/orders";
 import { HistogramCard, trust } from "../src/parts/Histogram";
 import { Worst } from "../src/parts/Worst";
+import type { Session } from "../src/protocol";
 import type { Learned, Recorded } from "../src/samples";
 import { histogram, learned, recorded, session, shown } from "./fake";
 
@@ -17,8 +18,8 @@ beforeEach(() => {
 afterEach(() => { render(null, root); });
 
 /** Both cards, as they are drawn now. */
-async function draw({ samples }: Model): Promise<string> {
-  await act(() => { render(<><HistogramCard samples={samples} session={session()} /><Worst samples={samples} session={session()} /></>, root); });
+async function draw(model: Model, changes: Partial<Session> = {}): Promise<string> {
+  await act(() => { render(<><HistogramCard samples={model.samples} session={session()} /><Worst model={model} session={session(changes)} /></>, root); });
   return root.textContent;
 }
 

@@ -19,6 +19,16 @@ export class Actions {
     await this.send("resume", given, ({ state }) => state === "paused" || state === "pausing");
   }
 
+  /** One step, and hold again. */
+  async step(given: unknown): Promise<void> {
+    await this.send("step", given, live);
+  }
+
+  /** Keep the state of this moment. */
+  async checkpoint(given: unknown): Promise<void> {
+    await this.send("checkpoint", given, live);
+  }
+
   async stop(given: unknown): Promise<void> {
     const session = await this.session("stop", given, live);
     if (!session) return;

@@ -76,6 +76,8 @@ export class OnTheFly {
       openInBrowser: () => this.browse(),
       pause: (given) => actions.pause(given),
       resume: (given) => actions.resume(given),
+      step: (given) => actions.step(given),
+      checkpoint: (given) => actions.checkpoint(given),
       stop: (given) => actions.stop(given),
       toggle: () => actions.toggle(),
       export: (given) => this.export(given),

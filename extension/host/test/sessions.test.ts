@@ -104,6 +104,15 @@ describe("actions", () => {
     expect(editor.said).toEqual([]);
   });
 
+  it("step and keep a checkpoint of what lives, and tell a refusal", async () => {
+    snapshot(session({ id: "a", state: "paused" }), session({ id: "b", state: "ended" }));
+    const asked = [actions.step(undefined), actions.checkpoint(undefined)];
+    await vi.waitFor(() => { expect(sent.map(({ name, session }) => `${name} ${session}`)).toEqual(["step a", "checkpoint a"]); });
+    for (const { id, name } of sent) say({ type: "answer", session: "", answer: { id, n: 1, status: name === "step" ? "applied" : "refused", reason: "no space left" } });
+    await Promise.all(asked);
+    expect(editor.said).toEqual([["warning", "checkpoint of train.py refused: no space left."]]);
+  });
+
   it("ask which of several, and take the row that was clicked", async () => {
     snapshot(session({ id: "a", started: 1 }), session({ id: "b" }));
     editor.answers = [1];

@@ -1,10 +1,10 @@
 // The whole page: one bar, the curve, the samples that hurt; or the screen that says why there is none of it.
 import { useEffect, useReducer, useState } from "preact/hooks";
+import { LIVE } from "../controls";
 import type { Model } from "../model";
 import type { Session } from "../protocol";
 import { Bar } from "./Bar";
 import { ChartCard } from "./ChartCard";
-import { LIVE } from "./Controls";
 import { HistogramCard } from "./Histogram";
 import { Keys } from "./Keys";
 import { Notices } from "./Notices";
@@ -20,11 +20,13 @@ type Over = "" | "keys" | "sessions";
 /** Keys that act on the whole page; none while the user types or a control has the focus that uses the key itself. */
 function onKey(event: KeyboardEvent, model: Model, show: (over: Over) => void): void {
   const target = event.target as HTMLElement | null;
-  if (event.ctrlKey || event.metaKey || event.altKey || target?.closest("input, select, textarea, dialog")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || target?.closest("input, select, textarea, dialog, [role=dialog]")) return;
   if (event.key === " " && !target?.closest("button")) {
     event.preventDefault();
     model.toggle();
-  } else if (event.key === "?") show("keys");
+  } else if (event.key === ".") model.step();
+  else if (event.key === "c") model.keep();
+  else if (event.key === "?") show("keys");
   else if (event.key === "s" && model.session) {
     event.preventDefault(); // it would be typed into the field that gets the focus
     show("sessions");
@@ -70,7 +72,7 @@ function Page({ model, session }: { model: Model; session: Session }) {
       </div>
       <div class="column">
         <HistogramCard samples={model.samples} session={session} />
-        <Worst samples={model.samples} session={session} />
+        <Worst model={model} session={session} />
         <Notices session={session} histogram={model.samples.histogram} />
       </div>
     </main>

@@ -3,6 +3,7 @@ import * as format from "../format";
 import type { Model } from "../model";
 import type { Session } from "../protocol";
 import { Controls } from "./Controls";
+import { useNow } from "./now";
 
 export const LOWER_BOUND =
   "Time inside our hooks in each step (mean of the newest hundred), and its share of the step. What they push out of the " +
@@ -44,13 +45,16 @@ function Title({ session: { project, name, run }, onSessions }: { session: Sessi
 }
 
 function State({ session }: { session: Session }) {
-  const by = session.by ? ` by ${session.by}` : "";
+  const now = useNow();
+  const age = session.state === "paused" && session.since ? format.age(now - session.since) : "";
+  const who = [age, session.by && `by ${session.by}`].filter(Boolean).join(" ");
+  const why = [who, session.reason].filter(Boolean).join(": ");
   return (
     <span class="state" role="status">
       <span class={`dot ${session.state}`} aria-hidden="true" />
       <strong>{session.state}</strong>
       <span class="figures">{`step ${format.count(session.step)} · epoch ${session.epoch}`}</span>
-      {(session.reason || by) && <span class="muted">{session.reason || by.trim()}</span>}
+      {why && <span class="muted why" title={why}>{why}</span>}
     </span>
   );
 }

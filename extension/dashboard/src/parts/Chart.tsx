@@ -4,6 +4,7 @@ import uPlot from "uplot";
 import { AXES, places, placesBeside, type Axis } from "../axis";
 import { data, marks, options, rows, type Range } from "../chart";
 import * as format from "../format";
+import { drawMarkers, placed, under as beneath, type Marker, type Placed } from "../markers";
 import type { Kind } from "../metrics";
 import type { Point, Series } from "../series";
 import { onTheme } from "../theme";
@@ -20,15 +21,21 @@ export interface ChartProps {
   height: () => number;
   zoom?: Range | null;
   onZoom?: (range: Range | null) => void;
+  /** What happened at which step. */
+  marked?: readonly Marker[];
 }
 
-export function Chart({ series, kind, beside = null, called = "", axis, log = false, height, zoom = null, onZoom }: ChartProps) {
+const NONE: readonly Marker[] = [];
+
+export function Chart({ series, kind, beside = null, called = "", axis, log = false, height, zoom = null, onZoom, marked = NONE }: ChartProps) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [under, setUnder] = useState<number | null>(null);
   const theme = useTheme();
+  const [near, setNear] = useState("");
   const zoomed = useRef(onZoom);
   zoomed.current = onZoom;
+  const signs = useRef<Placed[]>([]);
 
   useEffect(() => {
     const element = place.current;
@@ -39,8 +46,13 @@ export function Chart({ series, kind, beside = null, called = "", axis, log = fa
         draw: [(drawn) => {
           marks(drawn, series, places(series, axis));
           if (beside) marks(drawn, beside, placesBeside(beside, series, axis));
+          drawMarkers(drawn, signs.current);
         }],
-        setCursor: [({ cursor }) => { setUnder(cursor.idx ?? null); }],
+        setCursor: [(drawn) => {
+          const { idx, left = -1 } = drawn.cursor;
+          setUnder(idx ?? null);
+          setNear(left < 0 ? "" : beneath(signs.current, left, (at) => drawn.valToPos(at, "x")));
+        }],
         setSelect: [(drawn) => { select(drawn, zoomed.current); }],
       },
     }, data(series, axis, log, null, beside), element);
@@ -58,9 +70,10 @@ export function Chart({ series, kind, beside = null, called = "", axis, log = fa
   useEffect(() => {
     const drawn = plot.current;
     if (!drawn) return;
+    signs.current = placed(marked, series, axis);
     drawn.setData(data(series, axis, log, zoom, beside), !zoom);
     if (zoom) drawn.setScale("x", zoom);
-  }, [series, series.version, beside, beside?.version, axis, log, kind, height, theme, zoom]);
+  }, [series, series.version, beside, beside?.version, axis, log, kind, height, theme, zoom, marked]);
 
   const told = under === null ? "" : words(series, beside, called, under, axis, kind);
   return (
@@ -68,7 +81,7 @@ export function Chart({ series, kind, beside = null, called = "", axis, log = fa
       <div ref={place} class="plot" role="img" aria-label={summary(series, kind) + (beside ? `; ${called} ${spoken(beside, kind)}` : "")} />
       {series.length > 0 && (
         <p class="readout">
-          {told ? <span class="figures">{told}</span> : onZoom && <small>drag to zoom in</small>}
+          {told ? <span class="figures">{near && <b class="near">{near} · </b>}{told}</span> : onZoom && <small>drag to zoom in</small>}
         </p>
       )}
     </>

@@ -1,10 +1,12 @@
 // The main card: any metric as a curve, by step, epoch or time; what it cannot show is said under it.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { AXES, onlyOneEpoch, type Axis } from "../axis";
 import { grain, hidden, type Range } from "../chart";
+import { controlled } from "../controls";
 import { CSV_POINTS, csv, fileName, picture } from "../download";
 import * as format from "../format";
 import { why } from "../hub";
+import { markers } from "../markers";
 import { BESIDE, kind } from "../metrics";
 import type { Model } from "../model";
 import type { Series as Table, Session } from "../protocol";
@@ -29,6 +31,12 @@ export function ChartCard({ model, session }: { model: Model; session: Session }
   const found = other ? model.curve(other) : null;
   const beside = found?.length ? found : null;
   useEffect(() => { setZoom(null); }, [session.id, metric, axis]);
+  const { entries } = model.journal;
+  const { findings } = controlled(session);
+  const newest = findings[findings.length - 1]?.time;
+  // The list of findings is a new one with each message; its newest tells whether it is another.
+  const marked = useMemo(() => markers(entries, findings, model.pointed), [entries, findings.length, newest, model.pointed]);
+  useEffect(() => { if (model.pointed !== null) setZoom(null); }, [model.pointed]);
 
   return (
     <section ref={card} class="card" aria-label={known.label}>
@@ -37,7 +45,7 @@ export function ChartCard({ model, session }: { model: Model; session: Session }
           <span class="metric">{known.label}</span> <small>{beside ? "training" : known.about}</small>
         </h2>
         {series.length > 0 && <b class="figures">{(metric === "loss" ? format.loss(session.loss) : format.value(series.at(series.length - 1).value)) + known.unit}</b>}
-        {beside && <span class="legend"><i class="ring" aria-hidden="true" />{VALIDATION} <b class="figures">{format.value(newest(beside)) + known.unit}</b></span>}
+        {beside && <span class="legend"><i class="ring" aria-hidden="true" />{VALIDATION} <b class="figures">{format.value(last(beside)) + known.unit}</b></span>}
         <span class="tools">
           {names.length > 1 && (
             <select aria-label="Metric" value={metric} onChange={(event) => { model.choose(event.currentTarget.value); }}>
@@ -55,7 +63,7 @@ export function ChartCard({ model, session }: { model: Model; session: Session }
         </span>
       </div>
       {series.length > 0
-        ? <Chart series={series} kind={known} beside={beside} called={VALIDATION} axis={axis} log={log} height={height} zoom={zoom} onZoom={setZoom} />
+        ? <Chart series={series} kind={known} beside={beside} called={VALIDATION} axis={axis} log={log} height={height} zoom={zoom} onZoom={setZoom} marked={marked} />
         : <p class="empty plotless">{nothing(metric, session)}</p>}
       {series.length > 0 && session.world_size > 1 && <p class="remark">{`The values of all ${session.world_size} ranks, in the order in which they came.`}</p>}
       <Remarks series={series} beside={beside} axis={axis} log={log} zoom={zoom} />
@@ -84,7 +92,7 @@ function Bad({ series: { bad }, of }: { series: Series; of: string }) {
   return <p class="warn">{`${many} NaN or infinite, first at step ${format.count(bad[0] ?? 0)}.`}</p>;
 }
 
-const newest = (series: Series) => series.at(series.length - 1).value;
+const last = (series: Series) => series.at(series.length - 1).value;
 
 function nothing(metric: string, session: Session): string {
   if (metric !== "loss") return `Waiting for the values of ${metric}.`;

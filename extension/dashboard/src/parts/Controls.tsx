@@ -1,45 +1,55 @@
-// What can be done to the script now, and what became of the last thing that was asked.
-import { useState } from "preact/hooks";
+// What can be done to the script now, and what became of the last thing that was asked here.
+import { useEffect } from "preact/hooks";
+import { held, LIVE } from "../controls";
 import type { Model } from "../model";
 import type { Session } from "../protocol";
-
-export const LIVE: ReadonlySet<string> = new Set(["starting", "running", "pausing", "paused"]);
-
-/** The script is through and its process is kept (`--hold`): to resume is to let it end. */
-export function held({ state, reason }: Session): boolean {
-  return state === "paused" && reason.startsWith("the script has finished");
-}
+import { Outcome } from "./Outcome";
+import { PauseMenu } from "./PauseMenu";
+import { StopMenu } from "./StopMenu";
 
 export function Controls({ model, session }: { model: Model; session: Session }) {
-  if (!LIVE.has(session.state)) return null;
-  const busy = model.asking !== null || session.state === "pausing";
+  const over = !LIVE.has(session.state);
+  const asking = model.commands.pending("bar")?.command.name;
+  const busy = asking !== undefined || session.state === "pausing";
   return (
     <span class="controls">
-      <Outcome model={model} />
-      <button
-        class="primary"
-        disabled={model.connection !== "open"}
-        aria-disabled={busy}
-        onClick={() => { if (!busy) model.toggle(); }}
-        title={purpose(session)}
-      >
-        {label(model.asking?.name, session)} <kbd>space</kbd>
-      </button>
-      {!held(session) && <Stop model={model} />}
+      {!over && (
+        <span class="split">
+          <button
+            class="primary"
+            disabled={model.connection !== "open"}
+            aria-disabled={busy}
+            onClick={() => { if (!busy) model.toggle(); }}
+            title={purpose(session)}
+          >
+            {label(asking, session)} <kbd>space</kbd>
+          </button>
+          {!held(session) && <PauseMenu model={model} session={session} />}
+        </span>
+      )}
+      {!over && !held(session) && <StopMenu model={model} />}
+      <Said model={model} />
     </span>
   );
 }
 
-function Stop({ model }: { model: Model }) {
-  const [sure, setSure] = useState(false);
-  if (!sure) {
-    return <button disabled={model.connection !== "open"} onClick={() => { setSure(true); }} title="End the script after its current step; its own clean-up runs">Stop…</button>;
-  }
+/** A checkpoint that a key asked for has no other place to be told of: for so long. */
+const TOLD_MS = 5000;
+
+/** Lies over the page: the bar keeps its height. Hidden while a menu is open, whose fields say the same. */
+function Said({ model }: { model: Model }) {
+  const asked = model.commands.at("bar");
+  const told = asked?.state === "applied" && asked.command.name === "checkpoint" ? asked.id : "";
+  useEffect(() => {
+    if (!told) return undefined;
+    const timer = setTimeout(() => { model.commands.dismiss("bar"); }, TOLD_MS);
+    return () => { clearTimeout(timer); };
+  }, [model, told]);
+  if (asked?.state !== "wrong" && !told && !model.fault) return null;
   return (
-    <>
-      <button class="warning" onClick={() => { setSure(false); model.command("stop"); }}>Stop the script</button>
-      <button onClick={() => { setSure(false); }}>Keep it</button>
-    </>
+    <div class="over card">
+      {model.fault ? <p class="said wrong" role="alert">{model.fault}</p> : <Outcome model={model} place="bar" />}
+    </div>
   );
 }
 
@@ -50,16 +60,8 @@ function purpose(session: Session): string {
 
 function label(asking: string | undefined, session: Session): string {
   if (asking === "resume") return held(session) ? "Ending…" : "Resuming…";
+  if (asking === "step") return "Stepping…";
   if (asking === "pause" || session.state === "pausing") return "Pausing…";
   if (held(session)) return "Let it end";
   return session.state === "paused" ? "Resume" : "Pause";
-}
-
-/** What became of the last command: refusals stay until the next one. */
-function Outcome({ model }: { model: Model }) {
-  const { answer, fault } = model;
-  const refused = answer && answer.answer.status !== "applied";
-  if (!fault && !refused) return null;
-  const text = fault || `${answer?.name ?? ""} ${answer?.answer.status ?? ""}: ${answer?.answer.reason ?? "not yet at its next step"}`;
-  return <span class="outcome" role="alert" title={answer?.answer.remedy ?? ""}>{text}</span>;
 }

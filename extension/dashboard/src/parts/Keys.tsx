@@ -3,12 +3,16 @@ import { Dialog } from "./Dialog";
 
 const KEYS: [string, string][] = [
   ["space", "pause, or resume"],
+  [".", "one step, then hold again"],
+  ["c", "checkpoint: keep the state of this moment"],
   ["s", "the list of sessions"],
   ["↑ ↓", "walk the samples, or the sessions (when the list has the focus)"],
+  ["x", "choose the sample (in the list of samples; with shift and arrows, or a shift-click, a range)"],
+  ["enter esc", "in a field: apply what was typed, or put back what was there"],
   ["← →", "walk the tabs (when one has the focus)"],
   ["tab", "next control"],
   ["?", "this card"],
-  ["esc", "close a card"],
+  ["esc", "close a card or a menu"],
 ];
 
 export function Keys({ onClose }: { onClose: () => void }) {

@@ -1,11 +1,18 @@
 // Everything that one click away is near enough: a tab is a row here and a file of its own.
 import type { ComponentType } from "preact";
 import { useState } from "preact/hooks";
+import { controlled } from "../controls";
+import * as format from "../format";
 import type { Model } from "../model";
 import type { Session } from "../protocol";
+import { Checkpoints } from "./checkpoints/Checkpoints";
+import { Control } from "./control/Control";
+import { Journal } from "./Journal";
 import { Logs } from "./Logs";
 import { Overhead } from "./Overhead";
 import { System } from "./System";
+import { Trial } from "./trial/Trial";
+import { Watchdogs } from "./watch/Watchdogs";
 
 export interface TabProps {
   model: Model;
@@ -16,18 +23,25 @@ interface Tab {
   name: string;
   part: ComponentType<TabProps>;
   /** There is something to show. */
-  exists: (session: Session) => boolean;
+  exists: (session: Session, model: Model) => boolean;
+  /** How many of what it lists are worth a look. */
+  count?: (session: Session, model: Model) => number;
 }
 
 const TABS: Tab[] = [
   { name: "Logs", part: Logs, exists: () => true },
+  { name: "Control", part: Control, exists: ({ controls }) => controls !== undefined },
+  { name: "Checkpoints", part: Checkpoints, exists: ({ controls }) => controls !== undefined, count: (session) => controlled(session).checkpoints.length },
+  { name: "Trial", part: Trial, exists: ({ controls }) => controls !== undefined },
+  { name: "Watchdogs", part: Watchdogs, exists: ({ controls }) => Boolean(controls?.watches?.length ?? controls?.findings?.length), count: (session) => controlled(session).findings.length },
+  { name: "Journal", part: Journal, exists: ({ controls }, { journal }) => controls !== undefined || journal.entries.length > 0, count: (_, { journal }) => journal.entries.length },
   { name: "System", part: System, exists: () => true },
   { name: "Overhead", part: Overhead, exists: ({ backwards, onthefly_us }) => backwards > 0 || onthefly_us !== null },
 ];
 
 export function Tabs({ model, session }: TabProps) {
   const [chosen, setChosen] = useState("Logs");
-  const there = TABS.filter(({ exists }) => exists(session));
+  const there = TABS.filter(({ exists }) => exists(session, model));
   const tab = there.find(({ name }) => name === chosen) ?? there[0];
   if (!tab) return null;
   const walk = (event: KeyboardEvent & { currentTarget: HTMLElement }) => {
@@ -41,12 +55,12 @@ export function Tabs({ model, session }: TabProps) {
   return (
     <section class="card" aria-label="More">
       <div class="tabs" role="tablist" onKeyDown={walk}>
-        {there.map(({ name }) => (
+        {there.map(({ name, count }) => (
           <button
             key={name} id={`tab-${name}`} role="tab" aria-selected={tab.name === name} aria-controls="tab" tabIndex={tab.name === name ? 0 : -1}
             onClick={() => { setChosen(name); }}
           >
-            {name}
+            {name}<Count count={count?.(session, model) ?? 0} />
           </button>
         ))}
       </div>
@@ -55,4 +69,8 @@ export function Tabs({ model, session }: TabProps) {
       </div>
     </section>
   );
+}
+
+function Count({ count }: { count: number }) {
+  return count ? <small class="figures"> {format.count(count)}</small> : null;
 }

@@ -12,7 +12,7 @@ export function Tiles({ model }: { model: Model }) {
   return (
     <div class="tiles">
       {shown.map((metric) => {
-        const { label, unit } = kind(metric);
+        const { label, unit, set } = kind(metric);
         const { value } = model.curve(metric);
         const chosen = model.metric === metric;
         const other = beside(metric);
@@ -25,7 +25,7 @@ export function Tiles({ model }: { model: Model }) {
             onClick={() => { model.choose(chosen ? "loss" : metric); }}
           >
             <span class="name">
-              {label} <b class="figures">{format.figure(newest(value)) + unit}</b>
+              {label} <b class="figures">{format.figure(set ? (value[value.length - 1] ?? NaN) : newest(value)) + unit}</b>
               {other && <Beside name={kind(other).label} value={model.curve(other).value} />}
             </span>
             <Spark values={value} />

@@ -1,40 +1,45 @@
 // The twenty worst samples, with what names them: by their newest loss, or by how they were learned.
 import type { VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { LIVE } from "../controls";
 import * as format from "../format";
+import type { Model } from "../model";
 import { LAST, missing, ORDERS } from "../orders";
 import type { Session } from "../protocol";
 import { parts, type Learned, type Named, type Recorded, type SampleStore } from "../samples";
+import { Selection } from "../selection";
+import { Chosen } from "./Chosen";
 import { PHASES } from "./Histogram";
 import { Legend, Parts, Swatch, terms } from "./Parts";
+import { Rows } from "./Rows";
 
 interface Row {
   key: string;
+  /** Its index in the data set, where that is known: by it a sample is chosen. */
+  sample: number | null;
   cells: (string | VNode)[];
   detail: VNode | string;
 }
 
 /** What is listed, whatever the order: heads with their explanation, and rows. */
-interface List {
+export interface List {
   heads: [name: string, title: string][];
   rows: Row[];
 }
 
-export function Worst({ samples, session }: { samples: SampleStore; session: Session }) {
-  const [chosen, setChosen] = useState(0);
+export function Worst({ model, session }: { model: Model; session: Session }) {
+  const { samples } = model;
+  const [at, setAt] = useState(0);
+  const [selection, setSelection] = useState(new Selection());
   const { order, histogram } = samples;
-  useEffect(() => { setChosen(0); }, [order, samples.phase, session.id]);
+  useEffect(() => { setAt(0); }, [order, samples.phase, session.id]);
+  useEffect(() => { setSelection(new Selection()); }, [samples.phase, session.id]);
   if (!histogram || !session.samples) return null;
   const list = order === LAST ? recorded(samples.recorded) : learned(samples);
   const reason = nothing(samples, session);
-  const at = Math.min(chosen, list.rows.length - 1);
-  const move = (event: KeyboardEvent) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    setChosen(Math.max(0, Math.min(list.rows.length - 1, at + step)));
-  };
   const of = samples.phase === "train" ? "" : `${PHASES[samples.phase]}: `;
+  const acts = samples.phase === "train" && session.controls !== undefined && LIVE.has(session.state);
+  const row = list.rows[Math.min(at, list.rows.length - 1)];
   return (
     <section class="card" aria-label="Worst samples">
       <div class="head">
@@ -46,24 +51,12 @@ export function Worst({ samples, session }: { samples: SampleStore; session: Ses
         </span>
         <small class="about">{of + order.about + (order === LAST ? ` of epoch ${histogram.epoch}` : "")}</small>
       </div>
-      {reason ? <p class="empty">{reason}</p> : (
-        <div class="scroll">
-          <table tabIndex={0} onKeyDown={move} aria-label={`The worst samples: ${order.about}`}>
-            <thead>
-              <tr>{list.heads.map(([name, title]) => <th key={name} scope="col" title={title}>{name}</th>)}</tr>
-            </thead>
-            <tbody>
-              {list.rows.map(({ key, cells }, place) => (
-                <tr key={key} class={place === at ? "chosen" : ""} aria-selected={place === at} onClick={() => { setChosen(place); }}>
-                  {cells.map((cell, column) => <td key={column}>{cell}</td>)}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
+      {reason
+        ? <p class="empty">{reason}</p>
+        : <Rows list={list} about={order.about} at={at} onMove={setAt} selection={acts ? selection : null} onSelect={setSelection} />}
       {!reason && order === LAST && <Legend names={terms(samples.recorded)} />}
-      {!reason && <p class="detail" aria-live="polite">{list.rows[at]?.detail}</p>}
+      {!reason && <p class="detail" aria-live="polite">{row?.detail}</p>}
+      {acts && <Chosen model={model} session={session} selection={selection} onClear={() => { setSelection(new Selection()); }} />}
     </section>
   );
 }
@@ -101,6 +94,7 @@ function recorded(rows: readonly Recorded[]): List {
     heads: tagged ? [...heads, ["", ""]] : heads,
     rows: rows.map((row) => ({
       key: `${row.backward}-${row.position}`,
+      sample: row.identity === "index" ? row.sample : null,
       cells: [
         name(row), format.count(row.step), String(row.position), ...(averaged ? [format.count(row.valid)] : []),
         <><Parts row={row} names={names} largest={largest} /><strong>{format.loss(row.loss)}</strong></>,
@@ -136,6 +130,7 @@ function learned({ order, learned }: SampleStore): List {
     heads: [head(learned), ...order.columns.map(({ name, title }): [string, string] => [name, title])],
     rows: learned.map((row) => ({
       key: String(row.sample ?? row.key),
+      sample: row.sample,
       cells: [name(row), ...order.columns.map(({ text }, place) => (place + 1 < order.columns.length ? text(row) : <strong>{text(row)}</strong>))],
       detail: history(row),
     })),
