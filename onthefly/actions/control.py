@@ -15,7 +15,7 @@ from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
 from onthefly.actions.watching import Watchdogs
 from onthefly.core.conditions import Condition
-from onthefly.core.gate import Gate, Plan
+from onthefly.core.gate import LOST, Gate, Plan
 from onthefly.core.newest import Newest, losses
 from onthefly.errors import Guard, Refused, UsageError, outcome, report
 from onthefly.protocol import (
@@ -130,7 +130,7 @@ class Control:
     def lost(self) -> None:
         """From the link's thread: there is no hub any more, and so no decision of it."""
         if self.gate.waiting:
-            self.gate.decide(-1, go=False)
+            self.gate.decide(LOST, go=False)
 
     def recorded(self, message: Records | Metrics) -> None:
         """A block goes to the hub: what conditions, watchdogs and comparisons make of it."""

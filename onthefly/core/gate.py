@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from onthefly.protocol import CommandArguments, State
 
-MAX_PLANS = 100
+MAX_PLANS, MAX_TAKEN = 100, 2000
+
+LOST, NUDGE = -1, -2
+"""Numbers of no decision of the hub's: it is gone; something is to be shown."""
 
 UNDECIDED_SECONDS = 30.0
 """How long a rank holds for a decision that does not come, before it goes on."""
@@ -82,6 +85,10 @@ class Gate:
         self._queue: queue.SimpleQueue[Command | Decision] = queue.SimpleQueue()
         self._later: list[Command] = []
         """Commands that all ranks do at one step, by that step."""
+        self._agreed: set[int] = set()
+        """Numbers of those that all ranks will do: the others are taken back where the hub is lost."""
+        self._taken: dict[str, None] = {}
+        """Ids of the newest commands: the hub sends one again that it has no answer of after a connection broke."""
         self._boundary: tuple[int, int] | None = None
         """Number and step of a proposal that is not decided: the thread does not go past that step."""
         self._answer = answer
@@ -109,6 +116,11 @@ class Gate:
         if self._closed:
             self._answer(_refusal(command, -1, "the script has ended", ""))
             return
+        if command.id in self._taken:
+            return
+        self._taken[command.id] = None
+        if len(self._taken) > MAX_TAKEN:
+            del self._taken[next(iter(self._taken))]
         if command.name == "pause" and not command.args and not self.paused and command.at < 0:
             self._announce("pausing", command.by, "")
         self._queue.put(command)
@@ -126,13 +138,13 @@ class Gate:
         return not self._closed and (self.paused or passed < step), passed
 
     def decide(self, n: int, *, go: bool) -> None:
-        """From the link's thread: what was proposed under that number holds, or does not; -1: nothing does."""
+        """From the link's thread: what was proposed under that number holds, or does not; ``LOST``: nothing does."""
         self._queue.put(Decision(n=n, go=go))
         self.waiting = True
 
     def nudge(self) -> None:
         """From any thread: something was done elsewhere that clients are to be shown; see :attr:`changed`."""
-        self._queue.put(Decision(n=-2, go=False))
+        self._queue.put(Decision(n=NUDGE, go=False))
         self.waiting = True
 
     def due(self, place: Place) -> bool:
@@ -226,13 +238,26 @@ class Gate:
             self._boundary = None  # the hub is gone: hold nobody
             return
         if isinstance(item, Decision):
-            if self._boundary is not None and item.n in (-1, self._boundary[0]):
-                self._boundary = None
-            self.changed()
+            self._decided(item)
         elif item.at > place.step:
             self._later.append(item)
+        elif 0 <= item.at < place.step:
+            self._answer(_refusal(item, place.step, f"step {item.at} is behind: {place.step} are finished", ""))
         else:
             self._do(item, place)
+
+    def _decided(self, decision: Decision) -> None:
+        """What was proposed holds or does not; where it does not, its command may come again."""
+        if self._boundary is not None and decision.n in (LOST, self._boundary[0]):
+            self._boundary = None
+        if decision.go:
+            self._agreed.add(decision.n)
+        elif decision.n != NUDGE:
+            for command in [*self._later]:
+                if command.n == decision.n or (decision.n == LOST and command.n not in self._agreed):
+                    self._later.remove(command)
+                    self._taken.pop(command.id, None)
+        self.changed()
 
     def _do(self, command: Command, place: Place) -> None:
         action = self.actions.get(command.name)

@@ -20,14 +20,16 @@ class Desk:
         self.answers: list[Answer] = []
         self.states: list[tuple[str, str, str]] = []
         self.asked: list[tuple[str, str]] = []
-        self.step = 0
+        self.step = self.count = 0
         self.gate = Gate(
             self.answers.append, lambda *state: self.states.append(state), passed=lambda: self.step,
             ask=lambda by, reason: self.asked.append((by, reason)), **changes,
         )  # fmt: skip
 
     def send(self, name: str, at: int = -1, **args: Any) -> None:
-        self.gate.submit(Command(n=len(self.answers), id=name, name=name, args=args, by="ana", at=at))
+        self.count += 1
+        n = self.count if at < 0 else 1
+        self.gate.submit(Command(n=n, id=f"{name}{self.count}", name=name, args=args, by="ana", at=at))
 
     def train(self, steps: int) -> list[int]:
         """Pause points of that many steps; those at which the script was held until ``resume``, which is sent here."""
@@ -167,3 +169,27 @@ def test_a_hub_that_is_gone_holds_no_rank() -> None:
     desk.gate.decide(-1, go=False)
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_what_is_not_decided_is_dropped_and_may_come_again() -> None:
+    desk = Desk(ranks=lambda: 2)
+    command = Command(n=7, id="p", name="pause", args={}, by="ana", at=4)
+    assert desk.gate.propose(7, 4)[0]
+    desk.gate.submit(command)
+    desk.train(1)
+    desk.gate.decide(7, go=False)
+    assert desk.train(6) == []
+    desk.gate.submit(Command(n=7, id="p", name="pause", args={}, by="ana"))
+    assert desk.train(3) == [8]
+    assert desk() == ["applied", "applied"]
+
+
+def test_a_command_is_done_once_and_one_that_comes_late_is_refused() -> None:
+    desk = Desk(ranks=lambda: 2)
+    for _ in range(3):
+        desk.gate.submit(Command(n=3, id="same", name="cancel", args={}, by="ana"))
+    desk.train(2)
+    assert desk() == ["applied"]
+    desk.gate.submit(Command(n=4, id="late", name="pause", args={}, by="ana", at=1))
+    assert desk.train(2) == []
+    assert desk.answers[-1].reason == "step 1 is behind: 3 are finished"
