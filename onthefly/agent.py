@@ -337,6 +337,7 @@ class Session:
         recorder.step, recorder.epoch, recorder.backwards = place.step, place.epoch, place.backward
         self._steps.points = place.point
         self.describe()
+        self._announce("paused" if self._gate.paused else "running", "", f"went back to step {place.step}")
 
     def _record(self, message: Records | Metrics) -> None:
         if not self._running:

@@ -92,6 +92,8 @@ class Control:
         self.deliveries = Deliveries()
         """Batches that a rewind may want again."""
         self.newest = Newest()
+        self._names: set[str] = set()
+        """Of all metrics that there were."""
         self._losses, self._receipt = Losses(), Receipt({})
         self._journal = journal.Journaling(lambda entry: ties.send(Journaled(entry=entry)), ties.run)
         self._optimizers = Optimizers(self.seen)
@@ -135,6 +137,8 @@ class Control:
     def recorded(self, message: Records | Metrics) -> None:
         """A block goes to the hub: what conditions, watchdogs and comparisons make of it."""
         self.newest.take(message)
+        if not isinstance(message, Records):
+            self._names.update(message.values)
         self.watchdogs.take(message)
         if self.deliveries.keeping and isinstance(message, Records):
             for loss in losses(message):
@@ -185,7 +189,8 @@ class Control:
             return holds
 
         self.gate.plan(Plan(condition.text, by, reached, same=False))
-        return {"planned": condition.text}
+        hint = condition.hint({"loss", "step", "epoch", *self._names})
+        return {"planned": condition.text, **({"note": hint} if hint else {})}
 
     def _held(self) -> None:
         """A pause begins."""
@@ -229,6 +234,7 @@ class Control:
         self._journal.held = list(held)
         self._receipt = self._losses.after(place.step - 1)
         self._ties.went_back(place)
+        self.gate.moved(place)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 
     def _compare(self, step: int, loss: float) -> None:

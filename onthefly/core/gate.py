@@ -89,6 +89,8 @@ class Gate:
         """Numbers of those that all ranks will do: the others are taken back where the hub is lost."""
         self._taken: dict[str, None] = {}
         """Ids of the newest commands: the hub sends one again that it has no answer of after a connection broke."""
+        self._at = Place(0, 0)
+        """Where the script stands while it is here."""
         self._boundary: tuple[int, int] | None = None
         """Number and step of a proposal that is not decided: the thread does not go past that step."""
         self._answer = answer
@@ -158,10 +160,11 @@ class Gate:
 
         An interrupt (Ctrl-C) while paused ends the pause and passes on, as it would under plain Python.
         """
+        self._at = place
         try:
-            self._come_to(place)
-            while self.paused or self._undecided(place) or not self._queue.empty():
-                self._take(place)
+            self._come_to()
+            while self.paused or self._undecided() or not self._queue.empty():
+                self._take()
         finally:
             if self.paused:
                 self.paused = False
@@ -169,6 +172,10 @@ class Gate:
             self.waiting = bool(self.plans or self._later or self._boundary)
             if not self._queue.empty():
                 self.waiting = True
+
+    def moved(self, place: Place) -> None:
+        """On the training thread: the script has gone back, and stands there now."""
+        self._at = place
 
     def refuse(self, reason: str) -> None:
         """On the training thread, at a point that is none to hold at: answer what waits."""
@@ -182,10 +189,11 @@ class Gate:
 
     def stay(self, place: Place, reason: str) -> None:
         """The script has finished: hold it as if paused, until a command or an interrupt lets it end."""
+        self._at = place
         self._hold("", reason)
         try:
             while self.paused:
-                self._take(place)
+                self._take()
         except (Stop, KeyboardInterrupt):
             self.paused = False
 
@@ -213,8 +221,9 @@ class Gate:
             self.changed()
             self._announce("paused", by, reason)
 
-    def _come_to(self, place: Place) -> None:
+    def _come_to(self) -> None:
         """What was planned for here, and what all ranks do at this step."""
+        place = self._at
         for plan in [plan for plan in self.plans if plan.reached(place)]:
             self.plans.remove(plan)
             if plan.act is not None:
@@ -225,15 +234,16 @@ class Gate:
                 self._ask(plan.by, f"{plan.text} was reached")
         for command in [command for command in self._later if command.at <= place.step]:
             self._later.remove(command)
-            self._do(command, place)
+            self._do(command)
 
-    def _undecided(self, place: Place) -> bool:
-        return self._boundary is not None and place.step >= self._boundary[1]
+    def _undecided(self) -> bool:
+        return self._boundary is not None and self._at.step >= self._boundary[1]
 
-    def _take(self, place: Place) -> None:
+    def _take(self) -> None:
         """Wait for the next thing, and do it."""
+        place = self._at
         try:
-            item = self._queue.get() if not self._undecided(place) else self._queue.get(timeout=UNDECIDED_SECONDS)
+            item = self._queue.get() if not self._undecided() else self._queue.get(timeout=UNDECIDED_SECONDS)
         except queue.Empty:
             self._boundary = None  # the hub is gone: hold nobody
             return
@@ -244,7 +254,7 @@ class Gate:
         elif 0 <= item.at < place.step:
             self._answer(_refusal(item, place.step, f"step {item.at} is behind: {place.step} are finished", ""))
         else:
-            self._do(item, place)
+            self._do(item)
 
     def _decided(self, decision: Decision) -> None:
         """What was proposed holds or does not; where it does not, its command may come again."""
@@ -259,7 +269,8 @@ class Gate:
                     self._taken.pop(command.id, None)
         self.changed()
 
-    def _do(self, command: Command, place: Place) -> None:
+    def _do(self, command: Command) -> None:
+        place = self._at
         action = self.actions.get(command.name)
         if action is None or command.name not in COMMANDS:
             known = ", ".join(self.actions)
@@ -271,6 +282,7 @@ class Gate:
             self._answer(_refusal(command, place.step, str(error), ""))
             return
         result, fault = outcome(action, given, place, command.by)
+        place = self._at  # which a rewind has changed
         if isinstance(fault, Refused):
             answer = _refusal(command, place.step, fault.message, fault.remedy)
         elif fault is not None:

@@ -119,8 +119,11 @@ class LiveSession:
     def described(self, message: Described) -> None:
         """The script says what it is to be called."""
         self.info.name, self.info.project = message.name[:MAX_NAME], message.project[:MAX_NAME]
-        if RUN_PATTERN.fullmatch(message.run):
+        if RUN_PATTERN.fullmatch(message.run) and message.run != self.info.run:
             self.info.run = message.run
+            self.info.step = 0  # a run may begin anywhere: at the checkpoint that the script went back to
+            for rank in self.info.ranks:
+                rank.step = 0
         self._changed(self)
 
     def notice(self, text: str, remedy: str, rank: int) -> None:
@@ -149,8 +152,10 @@ class LiveSession:
         info.backwards, info.samples = self.store.backwards, self.store.samples
         info.logs, info.journal = self.store.log_rows, self.store.journal_rows
         info.metrics += [name for name in written.metric_names if name not in info.metrics]
-        self._advance(written.backwards, 0)
-        self._advance(_finished(written), 1)
+        if info.run in written.runs:
+            run = written.runs.index(info.run)
+            self._advance(written.backwards, run, 0)
+            self._advance(_finished(written), run, 1)
         trained = written.backwards["phase"] == TRAIN if written.backwards else None
         if trained is not None and trained.any():
             info.epoch = int(written.backwards["epoch"][trained][-1])
@@ -163,13 +168,14 @@ class LiveSession:
             self.noticed(0, Noticed(text=text, remedy="the losses themselves are all there", time=time.time()))
         self._changed(self)
 
-    def _advance(self, table: dict[str, Any], ahead: int) -> None:
-        """How far each process has come: ``ahead`` of the newest step in these records."""
-        if not table:
+    def _advance(self, table: dict[str, Any], run: int, ahead: int) -> None:
+        """How far each process has come: ``ahead`` of the newest step in these records of that run."""
+        mine = table["run"] == run if table else None
+        if mine is None or not mine.any():
             return
-        self.info.step = max(self.info.step, int(table["step"].max()) + ahead)
+        self.info.step = max(self.info.step, int(table["step"][mine].max()) + ahead)
         for rank in self.info.ranks:
-            steps = table["step"][table["rank"] == rank.rank]
+            steps = table["step"][mine & (table["rank"] == rank.rank)]
             if len(steps) and rank.trains:
                 rank.step = max(rank.step, int(steps.max()) + ahead)
 
@@ -199,7 +205,7 @@ def _finished(written: Written) -> dict[str, Any]:
     if "step_ms" not in written.metric_names:
         return {}
     mine = written.metrics["name"] == written.metric_names.index("step_ms")
-    return {name: written.metrics[name][mine] for name in ("rank", "step")}
+    return {name: written.metrics[name][mine] for name in ("run", "rank", "step")}
 
 
 class Registry:
