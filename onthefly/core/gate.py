@@ -24,6 +24,10 @@ MAX_PLANS, MAX_TAKEN = 100, 2000
 LOST, NUDGE = -1, -2
 """Numbers of no decision of the hub's: it is gone; something is to be shown."""
 
+PATIENCE, FIRST_PATIENCE = 256, 4
+"""Backward calls without an optimizer's step (accumulation) after which none is expected any more, and other places
+have to serve (see ``instruments``); and so many at the beginning."""
+
 UNDECIDED_SECONDS = 30.0
 """How long a rank holds for a decision that does not come, before it goes on."""
 
@@ -69,8 +73,8 @@ class Gate:
         """
         self.waiting = False
         """Something waits: read by the training thread at every pause point."""
-        self.reachable = False
-        """An optimizer's step has come by here: until then, other places have to serve (see ``instruments``)."""
+        self.missed = PATIENCE - FIRST_PATIENCE
+        """Backward calls since an optimizer's step came by here, while something waited."""
         self.paused = False
         self.prepare: Callable[[Any, Any, Any], Any] | None = None
         """Called before each outermost step of an optimizer, with its arguments; gives them changed, or None."""
@@ -243,7 +247,11 @@ class Gate:
         """Wait for the next thing, and do it."""
         place = self._at
         try:
-            item = self._queue.get() if not self._undecided() else self._queue.get(timeout=UNDECIDED_SECONDS)
+            item = self._queue.get() if not self._undecided() else self._queue.get(timeout=PATIENCE, FIRST_PATIENCE = 256, 4
+"""Backward calls without an optimizer's step (accumulation) after which none is expected any more, and other places
+have to serve (see ``instruments``); and so many at the beginning."""
+
+UNDECIDED_SECONDS)
         except queue.Empty:
             self._boundary = None  # the hub is gone: hold nobody
             return
