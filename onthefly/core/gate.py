@@ -247,11 +247,7 @@ class Gate:
         """Wait for the next thing, and do it."""
         place = self._at
         try:
-            item = self._queue.get() if not self._undecided() else self._queue.get(timeout=PATIENCE, FIRST_PATIENCE = 256, 4
-"""Backward calls without an optimizer's step (accumulation) after which none is expected any more, and other places
-have to serve (see ``instruments``); and so many at the beginning."""
-
-UNDECIDED_SECONDS)
+            item = self._queue.get() if not self._undecided() else self._queue.get(timeout=UNDECIDED_SECONDS)
         except queue.Empty:
             self._boundary = None  # the hub is gone: hold nobody
             return
