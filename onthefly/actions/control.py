@@ -69,8 +69,8 @@ class Ties(NamedTuple):
     """Send what is recorded, as far as it is there."""
     serve: Callable[[], None]
     """Hold the training thread, where the gate is paused."""
-    went_back: Callable[[Place], None]
-    """The script is where it was then: count from there."""
+    went_back: Callable[[Place, str], None]
+    """The script is where it was then, in that run: count from there."""
 
 
 class Control:
@@ -223,17 +223,23 @@ class Control:
 
     def _ours(self) -> Any:
         """What of ours goes back with the script."""
-        return self._ties.place(), self._gradients.state(), self.subset.state(), list(self._journal.held)
+        return (
+            self._ties.place(),
+            self._ties.run(),
+            self._gradients.state(),
+            self.subset.state(),
+            list(self._journal.held),
+        )
 
     def _put_back(self, state: Any, checkpoint: str, by: str) -> None:
         """The script is back at that checkpoint: so is what we count and change."""
         left = self._ties.place()
-        place, gradients, subset, held = state
+        place, run, gradients, subset, held = state
         self._gradients.put_back(gradients)
         self.subset.put_back(subset)
         self._journal.held = list(held)
         self._receipt = self._losses.after(place.step - 1)
-        self._ties.went_back(place)
+        self._ties.went_back(place, run)
         self.gate.moved(place)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 

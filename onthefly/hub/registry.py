@@ -19,6 +19,7 @@ from onthefly.protocol import (
     LIVE_STATES,
     MAX_COMPONENTS,
     RUN_PATTERN,
+    Branch,
     Hello,
     Notice,
     Noticed,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from onthefly.protocol import Controls, Described, HubMessage
 
 NEWEST_STEPS = 100
-MAX_NAME = 500
+MAX_NAME, MAX_BRANCHES = 500, 200
 
 _REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its connection was lost"}
 """Of states that no process says of itself."""
@@ -121,10 +122,23 @@ class LiveSession:
         self.info.name, self.info.project = message.name[:MAX_NAME], message.project[:MAX_NAME]
         if RUN_PATTERN.fullmatch(message.run) and message.run != self.info.run:
             self.info.run = message.run
+            known = any(branch.run == message.run for branch in self.info.branches)
+            if RUN_PATTERN.fullmatch(message.parent) and not known and len(self.info.branches) < MAX_BRANCHES:
+                self.info.branches.append(Branch(run=message.run, parent=message.parent, step=message.step))
             self.info.step = 0  # a run may begin anywhere: at the checkpoint that the script went back to
             for rank in self.info.ranks:
                 rank.step = 0
         self._changed(self)
+
+    def line(self, run: str) -> list[tuple[str, int]]:
+        """The runs that one goes on from, each with the steps of it that count."""
+        found: list[tuple[str, int]] = []
+        step = 1 << 62
+        for branch in reversed(self.info.branches):
+            if branch.run == run:
+                run, step = branch.parent, min(step, branch.step)
+                found.append((run, step))
+        return found
 
     def notice(self, text: str, remedy: str, rank: int) -> None:
         """The hub has something to tell the user."""
