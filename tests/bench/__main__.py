@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.bench import faults
+from tests.bench import control, faults
 from tests.conftest import REPOSITORY, Home
 
 STEPS = str(Path(__file__).with_name("steps.py"))
@@ -112,6 +112,7 @@ def main() -> None:
             pairs_in_one_process(home, "Trainer beside the loop by hand,", 20, TRAINER)
             stop.set()
             client.join()
+            control.run()
             faults.report(home)
             start_up(home)
             processes(home, MEMORY, "memory of the script's process", "MB", 1 / 1024)
