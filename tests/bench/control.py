@@ -116,8 +116,10 @@ def run() -> None:
         script = Script(kept)
         with contextlib.suppress(KeyboardInterrupt):
             step, middle, longest = pause_latency(script)
-            print(f"pause: a step takes {step * 1e3:.2f} ms; it stands after {middle / step:.2f} steps (median of "
-                  f"{PAUSES}), {longest / step:.2f} at most: {max(0.0, longest - step) * 1e3:.2f} ms over one step")  # fmt: skip
+            print(
+                f"pause: a step takes {step * 1e3:.2f} ms; it stands after {middle / step:.2f} steps "
+                f"(median of {PAUSES}), {longest / step:.2f} at most: {max(0.0, longest - step) * 1e3:.2f} ms over one step"
+            )
             plain, stalled = checkpoint_stall(script)
             size = 3 * sum(parameter.numel() for parameter in script.model.parameters()) * 4 / 1e6
             print(f"checkpoint of {size:.0f} MB: the step with it takes {stalled / plain:.1f} steps "
