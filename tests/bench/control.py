@@ -118,7 +118,8 @@ def run() -> None:
             step, middle, longest = pause_latency(script)
             print(
                 f"pause: a step takes {step * 1e3:.2f} ms; it stands after {middle / step:.2f} steps "
-                f"(median of {PAUSES}), {longest / step:.2f} at most: {max(0.0, longest - step) * 1e3:.2f} ms over one step"
+                f"(median of {PAUSES}), {longest / step:.2f} at most: "
+                f"{max(0.0, longest - step) * 1e3:.2f} ms over one step"
             )
             plain, stalled = checkpoint_stall(script)
             size = 3 * sum(parameter.numel() for parameter in script.model.parameters()) * 4 / 1e6
