@@ -16,7 +16,7 @@ import torch
 from onthefly.actions.control import Control, Ties
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
-from onthefly.core.gate import Place
+from onthefly.core.gate import Place, Plan
 from onthefly.core.introduction import RUN, base, hello, run_name
 from onthefly.core.kernel import cancelled, in_background_task
 from onthefly.core.meter import Meter
@@ -125,6 +125,8 @@ class Session:
         self._lightning_there = self._recorder.began = lightning.look
         self._instruments: list[Instrument] = [lightning]
         self._watch(meter)
+        if settings.steps:
+            self._end_after(settings.steps)
         if settings.replay and self._speaks:
             self._control.replay(Path(settings.replay))
         self._hang_up = link.around(self._link.close)
@@ -134,7 +136,6 @@ class Session:
         """Arm the instruments, each with the callable that it feeds."""
         settings, recorder, gate = self.settings, self._recorder, self._gate
         known = bool(settings.target_pid)  # the launcher's sessions open before the script's second line
-        stepped = self._stepped_until if settings.steps else recorder.stepped
         self._instruments += [
             self._arm("recording the log", lambda guard: StdioInstrument(self._log.written, guard)),
             self._arm("watching data loaders", lambda guard: DataInstrument(
@@ -148,7 +149,7 @@ class Session:
             self._arm("following draws", lambda guard: DrawInstrument(recorder.took, guard, known=known)),
         ]  # fmt: skip
         self._steps = self._arm("recording steps", lambda guard: OptimizerInstrument(
-            stepped, gate, self._hold, self._control.seen, guard))  # fmt: skip
+            recorder.stepped, gate, self._hold, self._control.seen, guard))  # fmt: skip
         self._instruments.append(self._steps)
 
     @property
@@ -324,11 +325,16 @@ class Session:
     def _note(self, values: Mapping[str, Any], step: int | None) -> None:
         self._recorder.log(values, step)
 
-    def _stepped_until(self, optimizer: Any) -> None:
-        """For a trial run: a step like any other, and the end after so many of them."""
-        self._recorder.stepped(optimizer)
-        if self._recorder.step >= self.settings.steps:
+    def _end_after(self, steps: int) -> None:
+        """For a trial run: the script ends after so many steps."""
+
+        def reached(place: Place) -> bool:
+            return place.point > 0 and place.step >= steps
+
+        def stop(place: Place) -> None:
             self._gate.submit(Command(n=-1, id="steps", name="stop", args={}, by="doctor"))
+
+        self._gate.plan(Plan(f"step {steps}", "doctor", reached, same=True, act=stop))
 
     def _place(self) -> Place:
         recorder = self._recorder

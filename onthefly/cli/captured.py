@@ -37,7 +37,7 @@ def words(name: str, report: dict[str, Any]) -> Iterator[str]:
     if not any(part["phase"] == "valid" for part in report["parts"]):
         yield "validation: no losses seen in this trial"
     if not steps:
-        yield "steps: none of torch's optimizers stepped. Losses are recorded; pause and stop act at a step, and wait"
+        yield "steps: none of torch's optimizers stepped. Losses are recorded; pause and stop act at a backward call"
     names = [process for process in report["processes"] if process]
     if len(report["processes"]) > 1 or names:
         yield f"processes that train: {', '.join(name or 'the script itself' for name in report['processes'])}"

@@ -113,6 +113,11 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, enough: Callable[[],
             process.wait()
 
 
+def _steps(session: dict[str, Any]) -> int:
+    """Optimizer steps; where no optimizer steps, a session counts backward calls in their place."""
+    return session["step"] if "step_ms" in session["metrics"] else 0
+
+
 def _calls_without_steps(settings: Settings) -> int:
     """Backward calls so far of a script that has taken no optimizer step; 0 of any other."""
     if read_hub(settings) is None:
@@ -122,7 +127,7 @@ def _calls_without_steps(settings: Settings) -> int:
             session = client.json("sessions/last")
     except OnTheFlyError:  # none yet
         return 0
-    return 0 if session["step"] else session["backwards"]
+    return 0 if _steps(session) else session["backwards"]
 
 
 def _records(client: Client) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def _records(client: Client) -> dict[str, Any]:
     training = [part for part in parts if part["phase"] == "train"]
     return {
         "torch": True,
-        "steps": session["step"],
+        "steps": _steps(session),
         "processes": [rank["name"] for rank in session["ranks"] if rank["trains"]],
         "backwards": sum(part["calls"] for part in training),
         "captured": sum(part["calls"] - part["certificates"].get("none", 0) for part in training),

@@ -101,7 +101,7 @@ def test_a_script_without_an_optimizer_of_torchs(home: Home) -> None:
     assert ended.code == 1, "a penalty: no samples"
     assert "no optimizer steps" in text
     assert "then the trial was over" in text
-    assert "pause and stop act at a step" in text
+    assert "pause and stop act at a backward call" in text
 
 
 PART: dict[str, Any] = {
