@@ -105,6 +105,8 @@ class LiveSession:
         by, reason, said = "", _REASONS.get(state, ""), message is not None and message.state == state
         if message is not None and said:
             by, reason = message.by, message.reason
+        elif state == "stopped":
+            by = self.processes.stopped_by
         elif state == "running" and self.commands.agreement.pauses():
             state, by = "pausing", self.commands.agreement.pauses()
         since = time.time() if message is None else message.time

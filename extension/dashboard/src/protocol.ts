@@ -268,6 +268,7 @@ export interface Pause {
   step?: number | null;
   epoch?: number | null;
   when?: string;
+  because?: string;
   release?: boolean;
 }
 
