@@ -206,13 +206,19 @@ class Session:
         if not self._closed:
             self._values(values, step)
 
-    def describe(self, *, name: str = "", project: str = "") -> None:
-        """Give the session and its run a name, unless the command line has (``--name``, ``--project``)."""
+    def describe(self, *, name: str = "", project: str = "", parent: str = "", step: int = 0) -> None:
+        """Give the session and its run a name, unless the command line has (``--name``, ``--project``).
+
+        ``parent`` and ``step``: the run that it goes on from, and how far that counts.
+        """
         if name:
             self._recorder.rename(run_name(name))
         self._name, self._project = name or self._name, project or self._project
         given = self.settings
-        self._link.send(Described(name=given.name or self._name, project=given.project or self._project, run=self.run))
+        self._link.send(Described(
+            name=given.name or self._name, project=given.project or self._project, run=self.run,
+            parent=parent, step=step,
+        ))  # fmt: skip
 
     def flush(self) -> None:
         """Send what waits, at a moment when training rests: the end of a fit, of a cell.
@@ -330,14 +336,15 @@ class Session:
         steps = recorder.step if self._control.seen or recorder.step else recorder.backwards
         return Place(steps, recorder.epoch, recorder.backwards, self._steps.points)
 
-    def _went_back(self, place: Place) -> None:
+    def _went_back(self, place: Place, run: str) -> None:
         """A rewind: the script is there again. What was recorded since stays, under the name that the run had."""
         recorder = self._recorder
         self._rewinds += 1
         recorder.rename(f"rewind{self._rewinds}")
         recorder.step, recorder.epoch, recorder.backwards = place.step, place.epoch, place.backward
         self._steps.points = place.point
-        self.describe()
+        self.describe(parent=run, step=place.step)
+        self._announce("paused" if self._gate.paused else "running", "", f"went back to step {place.step}")
 
     def _record(self, message: Records | Metrics) -> None:
         if not self._running:

@@ -69,8 +69,8 @@ class Ties(NamedTuple):
     """Send what is recorded, as far as it is there."""
     serve: Callable[[], None]
     """Hold the training thread, where the gate is paused."""
-    went_back: Callable[[Place], None]
-    """The script is where it was then: count from there."""
+    went_back: Callable[[Place, str], None]
+    """The script is where it was then, in that run: count from there."""
 
 
 class Control:
@@ -93,6 +93,8 @@ class Control:
         self.deliveries = Deliveries()
         """Batches that a rewind may want again."""
         self.newest = Newest()
+        self._names: set[str] = set()
+        """Of all metrics that there were."""
         self._losses, self._receipt = Losses(), Receipt({})
         self._journal = journal.Journaling(lambda entry: ties.send(Journaled(entry=entry)), ties.run)
         self._optimizers = Optimizers(self.seen)
@@ -135,6 +137,8 @@ class Control:
     def recorded(self, message: Records | Metrics) -> None:
         """A block goes to the hub: what conditions, watchdogs and comparisons make of it."""
         self.newest.take(message)
+        if not isinstance(message, Records):
+            self._names.update(message.values)
         self.watchdogs.take(message)
         if self.deliveries.keeping and isinstance(message, Records):
             for loss in losses(message):
@@ -175,17 +179,22 @@ class Control:
         except UsageError as error:
             raise Refused(f"{error.message}\n{getattr(error, 'caret', '')}".rstrip(), error.remedy) from error
         leave = self.newest.listen(condition.names)
+        over = False
 
         def reached(now: Place) -> bool:
+            nonlocal over
+            if over:  # it is asked again, and nobody listens any more
+                return True
             self._ties.work_off()
             own = {"step": float(now.step), "epoch": float(now.epoch)}
-            holds = condition.holds(lambda name: own.get(name, self.newest.get(name)), self.newest.window)
-            if holds:
+            over = condition.holds(lambda name: own.get(name, self.newest.get(name)), self.newest.window)
+            if over:
                 leave()
-            return holds
+            return over
 
         self.gate.plan(Plan(condition.text, by, reached, same=False))
-        return {"planned": condition.text}
+        hint = condition.hint({"loss", "step", "epoch", *self._names})
+        return {"planned": condition.text, **({"note": hint} if hint else {})}
 
     def _held(self) -> None:
         """A pause begins."""
@@ -218,17 +227,24 @@ class Control:
 
     def _ours(self) -> Any:
         """What of ours goes back with the script."""
-        return self._ties.place(), self._gradients.state(), self.subset.state(), list(self._journal.held)
+        return (
+            self._ties.place(),
+            self._ties.run(),
+            self._gradients.state(),
+            self.subset.state(),
+            list(self._journal.held),
+        )
 
     def _put_back(self, state: Any, checkpoint: str, by: str) -> None:
         """The script is back at that checkpoint: so is what we count and change."""
         left = self._ties.place()
-        place, gradients, subset, held = state
+        place, run, gradients, subset, held = state
         self._gradients.put_back(gradients)
         self.subset.put_back(subset)
         self._journal.held = list(held)
         self._receipt = self._losses.after(place.step - 1)
-        self._ties.went_back(place)
+        self._ties.went_back(place, run)
+        self.gate.moved(place)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 
     def _compare(self, step: int, loss: float) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from onthefly.core.gate import Plan
+from onthefly.core.gate import PATIENCE, Plan
 from onthefly.errors import Refused
 from onthefly.protocol import CHANGES, JournalEntry
 
@@ -94,4 +94,6 @@ def plan(gate: Gate, entries: list[dict[str, Any]], do: Callable[[dict[str, Any]
             do(entry, place)
 
         gate.plans.append(Plan(f"replay of {entry['name']}", "replay", reached, same=True, act=act))
+        if count == "backward":
+            gate.missed = PATIENCE  # no optimizer's step came by there
     gate.waiting = bool(gate.plans)

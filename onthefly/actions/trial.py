@@ -55,8 +55,7 @@ class Trial:
         if reason:
             self._checkpoints.forget(self._start)
             raise Refused(f"there is no way back to here: {reason}", "a trial needs one")
-        told = ", ".join(f"{name} {value}" for name, value in given.args.items())
-        self.info = TrialInfo(steps=given.steps, change=f"{given.name} {told}".strip(), phase="without",
+        self.info = TrialInfo(steps=given.steps, change=in_words(given.name, given.args), phase="without",
                               start=moment.step)  # fmt: skip
         self._name, self._by = given.name, by
         self._after(moment.step + given.steps, self._over_without)
@@ -117,6 +116,13 @@ class Trial:
             if entry is not None:
                 self._checkpoints.forget(entry)
         self._start = self._end = None
+
+
+def in_words(name: str, args: dict[str, Any]) -> str:
+    """``lr 0.01``, ``clip norm 1``."""
+    if name == "set":
+        return " ".join(f"{args[part]}" for part in ("name", "value") if part in args)
+    return " ".join([name, *(f"{part} {value}" for part, value in args.items())])
 
 
 def effect(

@@ -24,6 +24,10 @@ MAX_PLANS, MAX_TAKEN = 100, 2000
 LOST, NUDGE = -1, -2
 """Numbers of no decision of the hub's: it is gone; something is to be shown."""
 
+PATIENCE, FIRST_PATIENCE = 256, 4
+"""Backward calls without an optimizer's step (accumulation) after which none is expected any more, and other places
+have to serve (see ``instruments``); and so many at the beginning."""
+
 UNDECIDED_SECONDS = 30.0
 """How long a rank holds for a decision that does not come, before it goes on."""
 
@@ -69,8 +73,8 @@ class Gate:
         """
         self.waiting = False
         """Something waits: read by the training thread at every pause point."""
-        self.reachable = False
-        """An optimizer's step has come by here: until then, other places have to serve (see ``instruments``)."""
+        self.missed = PATIENCE - FIRST_PATIENCE
+        """Backward calls since an optimizer's step came by here, while something waited."""
         self.paused = False
         self.prepare: Callable[[Any, Any, Any], Any] | None = None
         """Called before each outermost step of an optimizer, with its arguments; gives them changed, or None."""
@@ -89,6 +93,8 @@ class Gate:
         """Numbers of those that all ranks will do: the others are taken back where the hub is lost."""
         self._taken: dict[str, None] = {}
         """Ids of the newest commands: the hub sends one again that it has no answer of after a connection broke."""
+        self._at = Place(0, 0)
+        """Where the script stands while it is here."""
         self._boundary: tuple[int, int] | None = None
         """Number and step of a proposal that is not decided: the thread does not go past that step."""
         self._answer = answer
@@ -160,10 +166,11 @@ class Gate:
 
         An interrupt (Ctrl-C) while paused ends the pause and passes on, as it would under plain Python.
         """
+        self._at = place
         try:
-            self._come_to(place)
-            while self.paused or self._undecided(place) or not self._queue.empty():
-                self._take(place)
+            self._come_to()
+            while self.paused or self._undecided() or not self._queue.empty():
+                self._take()
         finally:
             if self.paused:
                 self.paused = False
@@ -171,6 +178,10 @@ class Gate:
             self.waiting = False  # before the look at what there is: another thread sets it last
             if self.plans or self._later or self._boundary is not None or not self._queue.empty():
                 self.waiting = True
+
+    def moved(self, place: Place) -> None:
+        """On the training thread: the script has gone back, and stands there now."""
+        self._at = place
 
     def refuse(self, reason: str) -> None:
         """On the training thread, at a point that is none to hold at: answer what waits."""
@@ -184,10 +195,11 @@ class Gate:
 
     def stay(self, place: Place, reason: str) -> None:
         """The script has finished: hold it as if paused, until a command or an interrupt lets it end."""
+        self._at = place
         self._hold("", reason)
         try:
             while self.paused:
-                self._take(place)
+                self._take()
         except (Stop, KeyboardInterrupt):
             self.paused = False
 
@@ -215,8 +227,9 @@ class Gate:
             self.changed()
             self._announce("paused", by, reason)
 
-    def _come_to(self, place: Place) -> None:
+    def _come_to(self) -> None:
         """What was planned for here, and what all ranks do at this step."""
+        place = self._at
         for plan in [plan for plan in self.plans if plan.reached(place)]:
             self.plans.remove(plan)
             if plan.act is not None:
@@ -228,16 +241,17 @@ class Gate:
         for command in [command for command in self._later if command.at <= place.step]:
             self._later.remove(command)
             self._agreed.discard(command.n)
-            self._do(command, place)
+            self._do(command)
 
-    def _undecided(self, place: Place) -> bool:
+    def _undecided(self, place: Place | None = None) -> bool:
         boundary = self._boundary  # once: another thread may take it away
-        return boundary is not None and place.step >= boundary[1]
+        return boundary is not None and (place or self._at).step >= boundary[1]
 
-    def _take(self, place: Place) -> None:
+    def _take(self) -> None:
         """Wait for the next thing, and do it."""
+        place = self._at
         try:
-            item = self._queue.get() if not self._undecided(place) else self._queue.get(timeout=UNDECIDED_SECONDS)
+            item = self._queue.get() if not self._undecided() else self._queue.get(timeout=UNDECIDED_SECONDS)
         except queue.Empty:
             self._boundary = None  # the hub is gone: hold nobody
             return
@@ -248,7 +262,7 @@ class Gate:
         elif 0 <= item.at < place.step:
             self._answer(_refusal(item, place.step, f"step {item.at} is behind: {place.step} are finished", ""))
         else:
-            self._do(item, place)
+            self._do(item)
 
     def _decided(self, decision: Decision) -> None:
         """What was proposed holds or does not; where it does not, its command may come again."""
@@ -263,7 +277,8 @@ class Gate:
                     self._taken.pop(command.id, None)
         self.changed()
 
-    def _do(self, command: Command, place: Place) -> None:
+    def _do(self, command: Command) -> None:
+        place = self._at
         action = self.actions.get(command.name)
         if action is None or command.name not in COMMANDS:
             known = ", ".join(self.actions)
@@ -275,6 +290,7 @@ class Gate:
             self._answer(_refusal(command, place.step, str(error), ""))
             return
         result, fault = outcome(action, given, place, command.by)
+        place = self._at  # which a rewind has changed
         if isinstance(fault, Refused):
             answer = _refusal(command, place.step, fault.message, fault.remedy)
         elif fault is not None:

@@ -129,7 +129,11 @@ class Api:
 
     async def runs(self, request: web.Request) -> web.Response:
         """The runs of a session."""
-        return _json(await self._keeper.read(self._find(request), queries.runs))
+        live = self._find(request)
+        found = await self._keeper.read(live, queries.runs)
+        for run in found.runs:
+            run.parents = [parent for parent, _ in live.line(run.name)[:1]]
+        return _json(found)
 
     async def metrics(self, request: web.Request) -> web.Response:
         """With ``points``: one metric as a series for a chart; without: the table."""
@@ -140,7 +144,7 @@ class Api:
         after = _whole(request, "after", 0, 1 << 53, 0)
         run, name = _run(request, live), request.query.get("name", "loss")
         columns, bucketed = await self._keeper.read(
-            live, lambda cursor: queries.series(cursor, run, name, after, points)
+            live, lambda cursor: queries.series(cursor, run, name, after, points, line=live.line(run))
         )
         value = [_number(number) for number in columns["value"].tolist()]
         store = await self._keeper.store(live)

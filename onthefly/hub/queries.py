@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Optional
 from onthefly.protocol import CERTIFICATES, IDENTITIES, PHASES, Histogram, Lost, Run, Runs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import duckdb
 
     from onthefly.hub.columns import Array
@@ -27,11 +29,11 @@ _PART = "floor((loss - $low) * $scale)::INTEGER"
 _ROWS = {
     True: (
         "SELECT rowid AS place, step, epoch, time, loss AS value FROM backwards "
-        "WHERE run = $run AND phase = 'train' AND rowid >= $after AND rowid < $before"
+        "WHERE {of} AND phase = 'train' AND rowid >= $after AND rowid < $before"
     ),
     False: (
         "SELECT rowid AS place, step, epoch, time, value FROM metrics_stored "
-        "WHERE run = $run AND name = $name AND rowid >= $after AND rowid < $before"
+        "WHERE {of} AND name = $name AND rowid >= $after AND rowid < $before"
     ),
 }
 
@@ -48,15 +50,20 @@ where there is one, `low` where there is nothing else."""
 
 
 def series(
-    cursor: duckdb.DuckDBPyConnection, run: str, name: str, after: int, points: int, before: int = LAST
-) -> tuple[dict[str, Array], bool]:
-    """One metric from row ``after`` to below row ``before``.
+    cursor: duckdb.DuckDBPyConnection, run: str, name: str, after: int, points: int, before: int = LAST,
+    line: Sequence[tuple[str, int]] = (),
+) -> tuple[dict[str, Array], bool]:  # fmt: skip
+    """One metric from row ``after`` to below row ``before``; of ``line``, runs before it, their steps below a number.
 
     Columns step, epoch, time (s), value and, where they are buckets, low and high; and whether they are. A bucket is a
     stretch of rows in the order in which they were saved: at most ``points`` of them.
     """
-    rows = _ROWS[name == "loss"]
     given: dict[str, Any] = {"run": run, "after": after, "before": before}
+    of = ["run = $run"]
+    for place, (parent, step) in enumerate(line):
+        of.append(f"(run = $run{place} AND step < $step{place})")
+        given.update({f"run{place}": parent, f"step{place}": step})
+    rows = _ROWS[name == "loss"].format(of=f"({' OR '.join(of)})")
     if name != "loss":
         given["name"] = name
     count, first, last = cursor.execute(_BOUNDS.format(rows=rows), given).fetchall()[0]

@@ -19,6 +19,7 @@ from onthefly.protocol import (
     LIVE_STATES,
     MAX_COMPONENTS,
     RUN_PATTERN,
+    Branch,
     Hello,
     Notice,
     Noticed,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from onthefly.protocol import Controls, Described, HubMessage
 
 NEWEST_STEPS = 100
-MAX_NAME = 500
+MAX_NAME, MAX_BRANCHES = 500, 200
 
 _REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its connection was lost"}
 """Of states that no process says of itself."""
@@ -121,9 +122,25 @@ class LiveSession:
     def described(self, message: Described) -> None:
         """The script says what it is to be called."""
         self.info.name, self.info.project = message.name[:MAX_NAME], message.project[:MAX_NAME]
-        if RUN_PATTERN.fullmatch(message.run):
+        if RUN_PATTERN.fullmatch(message.run) and message.run != self.info.run:
             self.info.run = message.run
+            known = any(branch.run == message.run for branch in self.info.branches)
+            if RUN_PATTERN.fullmatch(message.parent) and not known and len(self.info.branches) < MAX_BRANCHES:
+                self.info.branches.append(Branch(run=message.run, parent=message.parent, step=message.step))
+            self.info.step = 0  # a run may begin anywhere: at the checkpoint that the script went back to
+            for rank in self.info.ranks:
+                rank.step = 0
         self._changed(self)
+
+    def line(self, run: str) -> list[tuple[str, int]]:
+        """The runs that one goes on from, each with the steps of it that count."""
+        found: list[tuple[str, int]] = []
+        step = 1 << 62
+        for branch in reversed(self.info.branches):
+            if branch.run == run:
+                run, step = branch.parent, min(step, branch.step)
+                found.append((run, step))
+        return found
 
     def notice(self, text: str, remedy: str, rank: int) -> None:
         """The hub has something to tell the user."""
@@ -151,8 +168,10 @@ class LiveSession:
         info.backwards, info.samples = self.store.backwards, self.store.samples
         info.logs, info.journal = self.store.log_rows, self.store.journal_rows
         info.metrics += [name for name in written.metric_names if name not in info.metrics]
-        self._advance(written.backwards, 0)
-        self._advance(_finished(written), 1)
+        if info.run in written.runs:
+            run = written.runs.index(info.run)
+            self._advance(written.backwards, run, 0)
+            self._advance(_finished(written), run, 1)
         trained = written.backwards["phase"] == TRAIN if written.backwards else None
         if trained is not None and trained.any():
             info.epoch = int(written.backwards["epoch"][trained][-1])
@@ -165,13 +184,14 @@ class LiveSession:
             self.noticed(0, Noticed(text=text, remedy="the losses themselves are all there", time=time.time()))
         self._changed(self)
 
-    def _advance(self, table: dict[str, Any], ahead: int) -> None:
-        """How far each process has come: ``ahead`` of the newest step in these records."""
-        if not table:
+    def _advance(self, table: dict[str, Any], run: int, ahead: int) -> None:
+        """How far each process has come: ``ahead`` of the newest step in these records of that run."""
+        mine = table["run"] == run if table else None
+        if mine is None or not mine.any():
             return
-        self.info.step = max(self.info.step, int(table["step"].max()) + ahead)
+        self.info.step = max(self.info.step, int(table["step"][mine].max()) + ahead)
         for rank in self.info.ranks:
-            steps = table["step"][table["rank"] == rank.rank]
+            steps = table["step"][mine & (table["rank"] == rank.rank)]
             if len(steps) and rank.trains:
                 rank.step = max(rank.step, int(steps.max()) + ahead)
 
@@ -201,7 +221,7 @@ def _finished(written: Written) -> dict[str, Any]:
     if "step_ms" not in written.metric_names:
         return {}
     mine = written.metrics["name"] == written.metric_names.index("step_ms")
-    return {name: written.metrics[name][mine] for name in ("rank", "step")}
+    return {name: written.metrics[name][mine] for name in ("run", "rank", "step")}
 
 
 class Registry:

@@ -76,6 +76,8 @@ class Clients:
         self._registry = registry
         self._keeper = keeper
         self.clients: set[Client] = set()
+        self._runs: dict[str, str] = {}
+        """The run that clients of each session were last shown."""
         self._tasks: set[asyncio.Task[Any]] = set()
         registry.listen(self._session_changed)
         keeper.listen(self._committed)
@@ -213,7 +215,9 @@ class Clients:
         while client.cursors is cursors and (reset or after != _rows(store, metric)):
             await client.drained()
             before = _rows(store, metric)
-            columns, _ = await self._keeper.read(live, _part(run, metric, after, before, points if reset else before))
+            columns, _ = await self._keeper.read(
+                live, _part(live, run, metric, after, before, points if reset else before)
+            )
             if client.cursors is not cursors:
                 return  # it has subscribed to something else meanwhile
             client.put(_columns(live, metric, columns, reset=reset, cursor=before), droppable=True)
@@ -221,8 +225,11 @@ class Clients:
         cursors[metric] = after
 
     def _session_changed(self, live: LiveSession) -> None:
+        before, self._runs[live.info.id] = self._runs.get(live.info.id, live.info.run), live.info.run
         for client in self.clients:
             client.change(live.info.id)
+            if before != live.info.run and client.session == live.info.id:
+                client.fall_behind()  # another run's history takes the place of what it has
 
     def _committed(self, live: LiveSession, written: Written) -> None:
         messages: dict[str, Optional[bytes]] = {}
@@ -307,8 +314,9 @@ def _rows(store: Optional[Store], metric: str) -> int:
     return store.backward_rows if metric == "loss" else store.metric_rows
 
 
-def _part(run: str, metric: str, after: int, before: int, points: int) -> Any:
-    return lambda cursor: queries.series(cursor, run, metric, after, points, before)
+def _part(live: LiveSession, run: str, metric: str, after: int, before: int, points: int) -> Any:
+    line = live.line(run)
+    return lambda cursor: queries.series(cursor, run, metric, after, points, before, line)
 
 
 def _delta(run: str, metric: str, written: Written) -> Optional[dict[str, Array]]:

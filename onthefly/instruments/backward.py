@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.autograd
 
+from onthefly.core.gate import PATIENCE
 from onthefly.errors import leave_frame_out
 from onthefly.instruments.dynamo import skip
 from onthefly.patching.slots import Slot
@@ -30,9 +31,6 @@ _autograd: Any = torch._C._autograd  # pyright: ignore[reportPrivateUsage, repor
 
 
 graph_task: Any = torch._C._current_graph_task_id  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownMemberType]
-
-PATIENCE = 256
-"""Backward calls without an optimizer's step (accumulation) after which none is expected any more."""
 
 
 class BackwardInstrument:
@@ -54,8 +52,6 @@ class BackwardInstrument:
         self._observe = observe
         self._gate = gate
         self._hold = hold
-        self._passed = 0
-        """Backward calls that went by while something waited, and no optimizer's step."""
         self._guard = guard
         self._slots = [
             Slot(torch.autograd, "backward", self._wrap),
@@ -82,10 +78,8 @@ class BackwardInstrument:
         return backward
 
     def _serve(self) -> None:
-        self._passed = self._passed + 1 if self._gate.reachable else 0
-        if self._passed > PATIENCE:
-            self._gate.reachable = False
-        if not self._gate.reachable and graph_task() == -1:
+        self._gate.missed += 1
+        if self._gate.missed > PATIENCE and graph_task() == -1:
             self._hold()
 
 

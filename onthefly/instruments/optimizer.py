@@ -112,7 +112,7 @@ class OptimizerInstrument:
             self._stepped(optimizer)
             if graph_task() == -1:  # else it steps inside backward: half of the parameters are new, half are old
                 self.points += 1
-                self._gate.reachable = True
+                self._gate.missed = 0
                 if self._gate.waiting:
                     self._hold()
         finally:

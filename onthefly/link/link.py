@@ -58,7 +58,8 @@ class Link:
     ) -> None:
         """The callbacks run on the link's thread: the hub wants something; the session is open at this address; no hub.
 
-        ``on_end()``: a connection over which the hub could speak has ended. ``gather()`` gives messages that were announced by :meth:`soon`.
+        ``on_end()``: a connection over which the hub could speak has ended. ``gather()`` gives messages that were
+        announced by :meth:`soon`.
         """
         self._settings = settings
         self._outbox = Outbox(hello, settings.data_dir / "sessions" / hello.session / "spool" /

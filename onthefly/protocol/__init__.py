@@ -35,6 +35,7 @@ from onthefly.protocol.agent import (
 from onthefly.protocol.client import (
     CLIENT_TYPES,
     Admitted,
+    Branch,
     ClientMessage,
     Column,
     ColumnsHeader,
@@ -131,6 +132,7 @@ __all__ = [
     "Answer",
     "Answered",
     "Asked",
+    "Branch",
     "Certificate",
     "CheckpointInfo",
     "ClientMessage",

@@ -125,6 +125,9 @@ class Described(msgspec.Struct, kw_only=True):
     name: str
     project: str
     run: str
+    parent: str = ""
+    """The run that this one goes on from, as far as ``step``; empty: it begins anew."""
+    step: int = 0
 
 
 class Noticed(msgspec.Struct, kw_only=True):

@@ -49,6 +49,15 @@ class Rank(msgspec.Struct, kw_only=True):
     """It has recorded steps or backward calls; a launcher (torchrun) has none."""
 
 
+class Branch(msgspec.Struct, kw_only=True):
+    """A run that goes on from a step of another."""
+
+    run: str
+    parent: str
+    step: int
+    """Finished steps of the parent that are its own too."""
+
+
 class Session(msgspec.Struct, kw_only=True):
     """A session as clients see it."""
 
@@ -93,6 +102,8 @@ class Session(msgspec.Struct, kw_only=True):
     unsaved_since: Optional[float] = None
     """Since when arriving records could not be saved (they wait in memory); None: all is saved."""
     unsaved_reason: str = ""
+    branches: list[Branch] = []
+    """Runs that go on from another, in the order in which they began."""
     controls: Controls = msgspec.field(default_factory=Controls)
     """Pauses that are planned, parameter groups, checkpoints, watchdogs, and what was changed."""
 

@@ -18,6 +18,13 @@ export interface Answer {
   result?: Record<string, unknown>;
 }
 
+/** A run that goes on from a step of another. */
+export interface Branch {
+  run: string;
+  parent: string;
+  step: number;
+}
+
 /** Forget the pauses that were set for a later moment. */
 export interface Cancel {
 }
@@ -381,6 +388,7 @@ export interface Session {
   journal?: number;
   unsaved_since?: number | null;
   unsaved_reason?: string;
+  branches?: Branch[];
   controls?: Controls;
 }
 
