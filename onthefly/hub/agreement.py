@@ -242,11 +242,11 @@ class Agreement:
         dead, killed = self._live.processes.dead(), self._live.processes.killed()
         stops = bool(dead) and not self._stopped and any(rank.state == "paused" for rank in job.ranks.values())
         if stops or (killed and not self._told):
-            named = _named([(rank.rank, rank.pid) for rank in killed or dead])
-            text = f"{named} {'is' if len(killed or dead) == 1 else 'are'} gone"
+            first = (killed or dead)[0]
+            text = f"rank {first.rank} is gone{'' if killed else ': it has crashed'}"
             end = " while others are paused: they are stopped, since they cannot go on" if stops else ""
             self._told, self._stopped = True, self._stopped or stops
-            self._live.notice(f"{text}{end}", "", (killed or dead)[0].rank)
+            self._live.notice(f"{text}{end}", "", first.rank)
             if stops:
                 keys = [(rank.rank, rank.pid) for rank in job.ranks.values()]
                 self._dispatch.direct("stop", keys, why=text)

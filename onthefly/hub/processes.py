@@ -53,6 +53,8 @@ class Processes:
         """The state of one when it was lost from sight: it goes on with that until it says otherwise."""
         self._children: set[Key] = set()
         """Those that are no rank of a job, and were numbered here."""
+        self._left: dict[Key, None] = {}
+        """Those whose connection ended, in that order."""
         self._silent: set[Key] = set()
         """Those that were gone without a last word."""
 
@@ -94,6 +96,8 @@ class Processes:
         key = self.number(hello), hello.pid
         self[key].connected = False
         self.senders.pop(key, None)
+        self._left.pop(key, None)
+        self._left[key] = None
         return key
 
     def entered(self, key: Key, message: StateChanged) -> None:
@@ -168,8 +172,10 @@ class Processes:
         return [rank for rank in self._members().values() if rank.state == "crashed"]
 
     def killed(self) -> list[Rank]:
-        """Those of them whose process was gone without a word."""
-        return [rank for rank in self.dead() if (rank.rank, rank.pid) in self._silent]
+        """Those of them whose process was gone without a word, in the order in which that was felt."""
+        order = {key: place for place, key in enumerate(self._left)}
+        found = [rank for rank in self.dead() if (rank.rank, rank.pid) in self._silent]
+        return sorted(found, key=lambda rank: order.get((rank.rank, rank.pid), -1))
 
     def job(self) -> Job:
         """The ranks 0 to ``world_size - 1``, but for those that have come to their end: the others are all there is."""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import urllib.error
-import urllib.request
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.conftest import running, wait_for
+import torch
+
+from tests.conftest import Ended, running, wait_for
+from tests.loops import digest
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping
 
-    from tests.conftest import Ended, Home
+    from tests.conftest import Home
 
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 ENDLESS = 10**9
@@ -106,7 +107,7 @@ class Job:
             "ddp": True, "timeout": 60.0, "pace": 0.004, "uneven": 0, "lr": {}, "spike": [], **given,
         }  # fmt: skip
         (home.folder / "s.py").write_text(PARTS + script + END)
-        self.process = self._start("ours", ENDLESS, "-m", "onthefly", "run", "--")
+        self.process = self._start("ours", self.given.pop("ends", ENDLESS), "-m", "onthefly", "run", "--")
 
     def _start(self, name: str, steps: int, *before: str) -> subprocess.Popen[bytes]:
         given = json.dumps({**self.given, "name": name, "steps": steps})
@@ -116,8 +117,6 @@ class Job:
     def plain(self, steps: int, lr: Mapping[int, float]) -> Ended:
         """The same training without us; ``lr``: from these steps on."""
         self.given["lr"] = lr
-        from tests.conftest import Ended
-
         process = self._start("plain", steps)
         out, err = process.communicate(timeout=100)
         return Ended(process.returncode, out, err)
@@ -132,18 +131,22 @@ class Job:
 
         return wait_for("all ranks train", trains, 60)
 
+    def post(self, command: str, identifier: str, /, **args: Any) -> dict[str, Any] | None:
+        """Send a command, and wait no longer than the hub does; None: no hub took it."""
+        try:
+            return self.home.post(
+                "sessions/last/commands", {"id": identifier, "name": command, "args": args, "by": "ana"}
+            )
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
     def send(self, command: str, /, **args: Any) -> dict[str, Any]:
         """Send a command, and what became of it."""
-        body = {"id": str(uuid.uuid4()), "name": command, "args": args, "by": "ana"}
-
-        def settled() -> dict[str, Any] | None:
-            try:
-                answer = self.home.post("sessions/last/commands", body)
-            except (urllib.error.URLError, ConnectionError):
-                return None
-            return answer if answer["status"] != "accepted" else None
-
-        return wait_for(f"an answer to {command}", settled)
+        identifier = str(uuid.uuid4())
+        return wait_for(
+            f"an answer to {command}",
+            lambda: (answer := self.post(command, identifier, **args)) and answer["status"] != "accepted" and answer,
+        )
 
     def do(self, command: str, /, **args: Any) -> dict[str, Any]:
         """Send a command that all ranks must do."""
@@ -175,20 +178,12 @@ class Job:
         assert {rank["step"] for rank in ranks} == last
         return last.pop()
 
-    def states(self, name: str = "ours") -> list[bytes]:
+    def states(self, name: str = "ours") -> list[str]:
         """What each rank has kept at its end, bit for bit."""
-        import torch
-
-        from tests.loops import digest
-
         return [digest(torch.load(self.home.folder / f"{name}-{rank}.pt")) for rank in range(self.ranks)]
 
-    def weights(self, name: str = "ours") -> list[bytes]:
+    def weights(self, name: str = "ours") -> list[str]:
         """The weights alone, which ranks have in common."""
-        import torch
-
-        from tests.loops import digest
-
         return [digest(torch.load(self.home.folder / f"{name}-{rank}.pt")[0]) for rank in range(self.ranks)]
 
     def wait_end(self, seconds: float = 35.0) -> bytes:
@@ -197,8 +192,3 @@ class Job:
         _, err = self.process.communicate(timeout=seconds)
         assert not any(running(pid) for pid in pids)
         return err
-
-
-def rising(steps: list[int]) -> bool:
-    """Each step once, in order."""
-    return all(after == before + 1 for before, after in itertools.pairwise(steps))
