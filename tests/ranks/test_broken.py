@@ -40,7 +40,8 @@ def test_a_dead_rank_is_named_and_nobody_is_left(home: Home, state: str, rank: i
     assert any(text.startswith(f"rank {rank} is gone") for text in told), told
 
 
-@pytest.mark.parametrize("state", ["paused", pytest.param("running", marks=FULL), pytest.param("pausing", marks=FULL)])
+@FULL
+@pytest.mark.parametrize("state", ["paused", "running", "pausing"])
 def test_a_hub_that_is_killed_leaves_nobody_undecided(home: Home, state: str) -> None:
     """The ranks start another one, which knows who is paused, and training ends with the bits of the plain run."""
     job = Job(home, 2)
@@ -82,7 +83,8 @@ def test_gradients_that_are_accumulated_at_different_speeds(home: Home) -> None:
     end_as_plain(job, {})
 
 
-@pytest.mark.parametrize("cycles", [2, pytest.param(20, marks=FULL)])
+@FULL
+@pytest.mark.parametrize("cycles", [20])
 def test_ranks_without_a_collective_in_their_steps(home: Home, cycles: int) -> None:
     """Nothing but us keeps the fast one from running ahead of the slow one by ever more steps."""
     job = Job(home, 2, ddp=False, uneven=3)
