@@ -101,13 +101,14 @@ class Session:
             lambda: self._hold(), self._went_back,
         )  # fmt: skip
         folder = settings.data_dir / "sessions" / settings.session
-        self._control = Control(ties, folder, Guard("control", strict=settings.strict, notify=self.notice))
+        self._control = Control(ties, folder / _own(role), Guard("control", strict=settings.strict, notify=self.notice))
         self._gate = self._control.gate
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
         self._link = Link(
             settings, hello(settings, run, str(torch.__version__), **role._asdict()), link,
             on_command=self._control.take, on_open=self._opened, on_lost=self._lost, gather=self._log.take,
+            on_end=self._control.lost,
         )  # fmt: skip
         gate = Guard("the gate", strict=settings.strict, notify=self.notice)
         self._flush = gate.around(self._send_all)
@@ -382,8 +383,12 @@ class Session:
         self._told.add("opened")
 
     def _lost(self, error: HubUnavailable) -> None:
-        self._control.lost()
         if "lost" not in self._told and self._speaks:
             remedy = f" ({error.remedy})" if error.remedy else ""
             report(f"{error.message}{remedy}; the script goes on, its records wait in {self.settings.data_dir}")
         self._told.add("lost")
+
+
+def _own(role: Role) -> str:
+    """The folder of this process within its session's: ranks make checkpoints of one name, each its own."""
+    return "." if role.rank == 0 else f"rank{role.rank}" if role.rank > 0 else f"process{os.getpid()}"

@@ -128,6 +128,16 @@ class Home:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read())
 
+    def post(self, path: str, body: Any) -> Any:
+        """``POST /api/v1/<path>``, decoded."""
+        hub = self.hub()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{hub['port']}/api/v1/{path}", json.dumps(body).encode(),
+            {"Authorization": f"Bearer {hub['token']}", "Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read())
+
     def session(self) -> dict[str, Any] | None:
         """The newest session, None before there is one."""
         try:
@@ -160,8 +170,8 @@ class Home:
         for process in self._started:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
-        # A hub may be starting still: found by the folder in its environment, which is this test's alone.
+        # A hub may be starting still, and ranks outlive the launcher that would end them, and hold its output open:
+        # found by the folder in their environment, which is this test's alone.
         mine = f"ONTHEFLY_RUNTIME_DIR={self.runtime}\0".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -169,6 +179,8 @@ class Home:
                     os.kill(int(folder.name), signal.SIGKILL)
             except (OSError, ValueError):
                 continue
+        for process in self._started:
+            process.communicate()
 
 
 def running(pid: int) -> bool:

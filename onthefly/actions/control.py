@@ -77,14 +77,15 @@ class Control:
     """Everything that can be done to the script; the training thread's, but for :meth:`take` and :meth:`lost`."""
 
     def __init__(self, ties: Ties, folder: Path, guard: Guard) -> None:
-        """``folder`` is the session's; ``guard`` stands around what runs in a thread of its own."""
+        """``folder`` is for what this process writes; ``guard`` stands around what runs in a thread of its own."""
         self._ties = ties
         self._guard = guard
         self._shown: Controls | None = None
         self.gate = gate = Gate(
             lambda answer: ties.send(Answered(answer=answer)), ties.announce, ranks=ties.ranks,
             passed=lambda: ties.place().step,
-            ask=lambda by, reason: ties.send(Asked(name="pause", by=by, reason=reason)),
+            ask=lambda by, reason: ties.send(
+                Asked(name="pause", args={"because": reason[:500]}, by=by, reason=reason)),
         )  # fmt: skip
         gate.changed, gate.held = guard.around(self.show), guard.around(self._held)
         self.seen: list[weakref.ref[Optimizer]] = []
@@ -130,9 +131,8 @@ class Control:
             self.gate.submit(message)
 
     def lost(self) -> None:
-        """From the link's thread: there is no hub any more, and so no decision of it."""
-        if self.gate.waiting:
-            self.gate.decide(LOST, go=False)
+        """From the link's thread: the connection has ended, and no decision comes over it any more."""
+        self.gate.decide(LOST, go=False)
 
     def recorded(self, message: Records | Metrics) -> None:
         """A block goes to the hub: what conditions, watchdogs and comparisons make of it."""
@@ -179,14 +179,18 @@ class Control:
         except UsageError as error:
             raise Refused(f"{error.message}\n{getattr(error, 'caret', '')}".rstrip(), error.remedy) from error
         leave = self.newest.listen(condition.names)
+        over = False
 
         def reached(now: Place) -> bool:
+            nonlocal over
+            if over:  # it is asked again, and nobody listens any more
+                return True
             self._ties.work_off()
             own = {"step": float(now.step), "epoch": float(now.epoch)}
-            holds = condition.holds(lambda name: own.get(name, self.newest.get(name)), self.newest.window)
-            if holds:
+            over = condition.holds(lambda name: own.get(name, self.newest.get(name)), self.newest.window)
+            if over:
                 leave()
-            return holds
+            return over
 
         self.gate.plan(Plan(condition.text, by, reached, same=False))
         hint = condition.hint({"loss", "step", "epoch", *self._names})

@@ -108,7 +108,6 @@ class Gate:
             "stop": self._stop,
         }  # fmt: skip
         """What each command does."""
-        """What each command does."""
 
     def register(self, name: str, action: Callable[[Any, Place, str], dict[str, Any] | None]) -> None:
         """``action(arguments, place, by)`` does that command on the training thread; what it returns is the result.
@@ -141,7 +140,10 @@ class Gate:
         self._boundary = (n, step)
         self.waiting = True
         passed = self._passed()
-        return not self._closed and (self.paused or passed < step), passed
+        accepted = not self._closed and passed < step
+        if not accepted:
+            self._boundary = None
+        return accepted, passed
 
     def decide(self, n: int, *, go: bool) -> None:
         """From the link's thread: what was proposed under that number holds, or does not; ``LOST``: nothing does."""
@@ -155,7 +157,7 @@ class Gate:
 
     def due(self, place: Place) -> bool:
         """On the training thread, where :attr:`waiting` is set: whether anything is to be done here."""
-        if self.paused or not self._queue.empty() or (self._boundary is not None and place.step >= self._boundary[1]):
+        if self.paused or not self._queue.empty() or self._undecided(place):
             return True
         return any(command.at <= place.step for command in self._later) or any(p.reached(place) for p in self.plans)
 
@@ -173,8 +175,8 @@ class Gate:
             if self.paused:
                 self.paused = False
                 self._announce("running", "", "the pause was interrupted")
-            self.waiting = bool(self.plans or self._later or self._boundary)
-            if not self._queue.empty():
+            self.waiting = False  # before the look at what there is: another thread sets it last
+            if self.plans or self._later or self._boundary is not None or not self._queue.empty():
                 self.waiting = True
 
     def moved(self, place: Place) -> None:
@@ -233,15 +235,17 @@ class Gate:
             if plan.act is not None:
                 plan.act(place)
             elif plan.same or self._ranks() == 1:
-                self._hold(plan.by, f"{plan.text} was reached")
+                self._hold(plan.by, _reached(plan))
             else:
-                self._ask(plan.by, f"{plan.text} was reached")
+                self._ask(plan.by, _reached(plan))
         for command in [command for command in self._later if command.at <= place.step]:
             self._later.remove(command)
+            self._agreed.discard(command.n)
             self._do(command)
 
-    def _undecided(self) -> bool:
-        return self._boundary is not None and self._at.step >= self._boundary[1]
+    def _undecided(self, place: Place | None = None) -> bool:
+        boundary = self._boundary  # once: another thread may take it away
+        return boundary is not None and (place or self._at).step >= boundary[1]
 
     def _take(self) -> None:
         """Wait for the next thing, and do it."""
@@ -265,7 +269,7 @@ class Gate:
         if self._boundary is not None and decision.n in (LOST, self._boundary[0]):
             self._boundary = None
         if decision.go:
-            self._agreed.add(decision.n)
+            self._agreed.update(command.n for command in self._later if command.n == decision.n)
         elif decision.n != NUDGE:
             for command in [*self._later]:
                 if command.n == decision.n or (decision.n == LOST and command.n not in self._agreed):
@@ -311,7 +315,9 @@ class Gate:
                 raise Refused(f"epoch {given.epoch} has begun: the script is in epoch {place.epoch}")
             self.plan(Plan(f"epoch {given.epoch}", by, lambda now: now.epoch >= given.epoch, False))
             return {"planned": f"epoch {given.epoch}"}
-        self._hold(by, "")
+        # A moment that one rank has seen holds all of them: in no other is it to come again.
+        self.plans = [plan for plan in self.plans if plan.same or _reached(plan) != given.because]
+        self._hold(by, given.because)
         return {}
 
     def plan(self, plan: Plan) -> None:
@@ -346,6 +352,10 @@ class Gate:
     def _stop(self, given: CommandArguments, place: Place, by: str) -> None:
         self.paused = False
         self.stopped_by = by
+
+
+def _reached(plan: Plan) -> str:
+    return f"{plan.text} was reached"
 
 
 def _refusal(command: Command, step: int, reason: str, remedy: str) -> Answer:

@@ -57,7 +57,7 @@ class Agreement:
         self._task: Optional[asyncio.Task[None]] = None
         self._timer: Optional[asyncio.TimerHandle] = None
         self._mixed_since = 0.0
-        self._stopped = False
+        self._told = self._stopped = False
 
     def add(self, pending: Pending) -> None:
         """It is its turn when all before it are settled."""
@@ -227,20 +227,29 @@ class Agreement:
             return
         self._mixed_since = self._now()
         job = self._live.processes.job()
-        dead = self._live.processes.dead()
-        if dead and not self._stopped and any(rank.state == "paused" for rank in job.ranks.values()):
-            self._stopped = True
-            named = _named([(rank.rank, rank.pid) for rank in dead])
-            self._live.notice(f"{named} is gone while others are paused: they are stopped, since they cannot go on",
-                              "", dead[0].rank)  # fmt: skip
-            self._dispatch.direct(
-                "stop", [(rank.rank, rank.pid) for rank in job.ranks.values()], why=f"{named} is gone"
-            )
+        self._look_for_dead(job)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
         if self._mixed(job):
             self._timer = asyncio.get_running_loop().call_later(PARTIAL_SECONDS, self._look_again)
+
+    def _look_for_dead(self, job: Job) -> None:
+        """Name the rank that is gone, which is the first: the launcher of the job ends the others next.
+
+        Those that are paused are told to end, as no launcher may be there that does it.
+        """
+        dead, killed = self._live.processes.dead(), self._live.processes.killed()
+        stops = bool(dead) and not self._stopped and any(rank.state == "paused" for rank in job.ranks.values())
+        if stops or (killed and not self._told):
+            first = (killed or dead)[0]
+            text = f"rank {first.rank} is gone{'' if killed else ': it has crashed'}"
+            end = " while others are paused: they are stopped, since they cannot go on" if stops else ""
+            self._told, self._stopped = True, self._stopped or stops
+            self._live.notice(f"{text}{end}", "", first.rank)
+            if stops:
+                keys = [(rank.rank, rank.pid) for rank in job.ranks.values()]
+                self._dispatch.direct("stop", keys, why=text)
 
     def _look_again(self) -> None:
         self._timer = None

@@ -17,6 +17,8 @@ Key = tuple[int, int]
 """Rank and pid: two processes may have had one number (a launcher and rank 0, or ranks that were started anew)."""
 
 
+_OVER = ("ended", "stopped")
+
 MAX_MISSING = 8
 """That are named: a job may have thousands."""
 
@@ -45,10 +47,16 @@ class Processes:
         """The steps that one had finished when it said that it is paused."""
         self.changes: dict[Key, int] = {}
         """How often one has said that it is in another state."""
+        self.stopped_by = ""
+        """Who stopped those that were stopped."""
         self._before: dict[Key, State] = {}
         """The state of one when it was lost from sight: it goes on with that until it says otherwise."""
         self._children: set[Key] = set()
         """Those that are no rank of a job, and were numbered here."""
+        self._left: dict[Key, None] = {}
+        """Those whose connection ended, in that order."""
+        self._silent: set[Key] = set()
+        """Those that were gone without a last word."""
 
     def number(self, hello: Hello) -> int:
         """The rank of that process in this session; one that is no rank of a job gets the next free number."""
@@ -88,6 +96,8 @@ class Processes:
         key = self.number(hello), hello.pid
         self[key].connected = False
         self.senders.pop(key, None)
+        self._left.pop(key, None)
+        self._left[key] = None
         return key
 
     def entered(self, key: Key, message: StateChanged) -> None:
@@ -100,6 +110,8 @@ class Processes:
             rank.step = max(rank.step, message.step)
         if message.state == "paused":
             self.held[key] = message.step
+        elif message.state == "stopped":
+            self.stopped_by = message.by
 
     def check_alive(self) -> list[Rank]:
         """Look for those without a connection; the ones whose state changed.
@@ -113,7 +125,9 @@ class Processes:
             gone = rank.node == platform.node() and not alive(rank.pid)
             state: State = "crashed" if gone else "lost"
             if state != rank.state:
-                if state == "lost":
+                if gone:
+                    self._silent.add((rank.rank, rank.pid))
+                else:
                     self._before[rank.rank, rank.pid] = rank.state
                 rank.state = state
                 changed.append(rank)
@@ -138,7 +152,10 @@ class Processes:
             return "running" if any(rank.trains for rank in ranks) else alive_ones[0].state
         if any(rank.state == "lost" for rank in ranks):
             return "lost"
-        return ranks[0].state if ranks else self._info.state  # the script itself came first
+        first = ranks[0].state if ranks else self._info.state  # the script itself came first
+        if first == "ended" and any(rank.trains and rank.state == "stopped" for rank in ranks):
+            return "stopped"  # a launcher ends as it always does
+        return first
 
     def _members(self) -> dict[int, Rank]:
         """Of each number the process that is there, or was last; a launcher has a number too, and never trains."""
@@ -151,16 +168,22 @@ class Processes:
         return newest
 
     def dead(self) -> list[Rank]:
-        """Ranks whose process is gone without a word."""
+        """Ranks that have crashed."""
         return [rank for rank in self._members().values() if rank.state == "crashed"]
 
+    def killed(self) -> list[Rank]:
+        """Those of them whose process was gone without a word, in the order in which that was felt."""
+        order = {key: place for place, key in enumerate(self._left)}
+        found = [rank for rank in self.dead() if (rank.rank, rank.pid) in self._silent]
+        return sorted(found, key=lambda rank: order.get((rank.rank, rank.pid), -1))
+
     def job(self) -> Job:
-        """The ranks 0 to ``world_size - 1``."""
+        """The ranks 0 to ``world_size - 1``, but for those that have come to their end: the others are all there is."""
         members = self._members()
         found = {number: rank for number, rank in sorted(members.items()) if _is_there(rank)}
         missing: list[str] = []
         for number in range(self._info.world_size):
-            if number not in found:
+            if number not in found and not (found and number in members and members[number].state in _OVER):
                 missing.append(f"rank {number} {_why_not(members.get(number))}")
                 if len(missing) == MAX_MISSING:
                     break

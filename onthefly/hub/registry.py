@@ -5,6 +5,7 @@ Everything here runs on the event loop; the stores are written and read in threa
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections import deque
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from onthefly.protocol import Controls, Described, HubMessage
 
 NEWEST_STEPS = 100
+DYING_SECONDS = 0.05
+"""After its connection ended, a process that was killed is gone; the launcher of a job ends the others soon after."""
+
 MAX_NAME, MAX_BRANCHES = 500, 200
 
 _REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its connection was lost"}
@@ -82,6 +86,7 @@ class LiveSession:
         self.processes.left(hello)
         self.commands.agreement.wake()
         self.check_alive()
+        asyncio.get_running_loop().call_later(DYING_SECONDS, self.check_alive)
 
     def check_alive(self) -> None:
         """Find out which of the processes without a connection are gone."""
@@ -106,6 +111,8 @@ class LiveSession:
         by, reason, said = "", _REASONS.get(state, ""), message is not None and message.state == state
         if message is not None and said:
             by, reason = message.by, message.reason
+        elif state == "stopped":
+            by = self.processes.stopped_by
         elif state == "running" and self.commands.agreement.pauses():
             state, by = "pausing", self.commands.agreement.pauses()
         since = time.time() if message is None else message.time

@@ -53,11 +53,13 @@ class Link:
         on_command: Callable[[Command | Propose | Decision], None],
         on_open: Callable[[str], None],
         on_lost: Callable[[HubUnavailable], None],
+        on_end: Callable[[], None] = lambda: None,
         gather: Callable[[], Iterable[AgentMessage]],
     ) -> None:
         """The callbacks run on the link's thread: the hub wants something; the session is open at this address; no hub.
 
-        ``gather()`` gives messages that were announced by :meth:`soon`.
+        ``on_end()``: a connection over which the hub could speak has ended. ``gather()`` gives messages that were
+        announced by :meth:`soon`.
         """
         self._settings = settings
         self._outbox = Outbox(hello, settings.data_dir / "sessions" / hello.session / "spool" /
@@ -65,6 +67,7 @@ class Link:
         self._on_command = on_command
         self._on_open = on_open
         self._on_lost = on_lost
+        self._on_end = on_end
         self._gather = gather
         self._gather_at = 0.0
         """When to gather; 0: nobody asked for it."""
@@ -267,6 +270,8 @@ class Link:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-        self._welcomed = False
+        if self._welcomed:
+            self._welcomed = False
+            self._on_end()
         self._retry_at = time.monotonic() + self._retry_after
         self._retry_after = min(2 * self._retry_after, LONGEST_RETRY)

@@ -38,6 +38,8 @@ class Pause(CommandArguments):
     """After the first step of that epoch."""
     when: Text = ""
     """As soon as this holds after a step: an expression over metrics, as ``loss < 0.1 and epoch >= 2``."""
+    because: Text = ""
+    """Why, for whoever sees that it is paused."""
     release: bool = False
     """Give the accelerator's memory back while the pause lasts (this pause only, not one at a later moment)."""
 

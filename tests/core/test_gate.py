@@ -193,3 +193,25 @@ def test_a_command_is_done_once_and_one_that_comes_late_is_refused() -> None:
     desk.gate.submit(Command(n=4, id="late", name="pause", args={}, by="ana", at=1))
     assert desk.train(2) == []
     assert desk.answers[-1].reason == "step 1 is behind: 3 are finished"
+
+
+def test_a_pause_of_all_ranks_forgets_the_plan_that_asked_for_it() -> None:
+    desk = Desk(ranks=lambda: 2)
+    desk.send("pause", epoch=1)
+    desk.send("pause", epoch=9)
+    desk.train(1)
+    desk.send("pause", because="epoch 1 was reached")  # another rank has seen it first
+    assert desk.train(1) == [2]
+    assert [state for state in desk.states if state[0] == "paused"] == [("paused", "ana", "epoch 1 was reached")]
+    desk.train(20)
+    assert desk.asked == []
+    assert [plan.text for plan in desk.gate.plans] == ["epoch 9"]
+
+
+def test_a_rank_past_the_step_does_not_wait_for_a_decision() -> None:
+    desk = Desk(ranks=lambda: 2)
+    desk.train(5)
+    assert desk.gate.propose(1, 5) == (False, 5)
+    assert not desk.gate.due(Place(6, 0, 6, 6))
+    assert desk.gate.propose(2, 6) == (True, 5)
+    assert desk.gate.due(Place(6, 0, 6, 6))

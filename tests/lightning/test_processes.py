@@ -109,20 +109,29 @@ def check(home: Home, info: dict[str, Any], first: str) -> None:
     assert {(0, "train_loss"), (1, "train_loss"), (0, "val_loss")} <= names
 
 
-def test_one_of_two_ranks_is_not_paused_alone(home: Home) -> None:
-    """Not even before the hub has heard of the second: the first knows from torch that there are two."""
+def test_two_ranks_are_paused_at_one_step(home: Home) -> None:
+    """By the one command, wherever each of them is; and both go on with what they had."""
     (home.folder / "s.py").write_text(scripts.TRAIN + """
-from onthefly.protocol import Command
-import onthefly.sessions
-def pause(batch, batch_idx):
-    gate = onthefly.sessions.current()._gate
-    if how.global_rank == 0 and batch_idx == 3:
-        gate._answer = lambda answer: print(answer.status, answer.reason, flush=True)
-        gate.submit(Command(n=0, id="a", name="pause", args={}, by="test"))
-module, how = Module(), trainer(strategy="ddp", devices=2)
-module.on_train_batch_start = pause
-how.fit(module, loader(), loader())
+def note(outputs, batch, batch_idx):
+    with open(f"rank-{how.global_rank}", "a") as file:
+        print(how.global_step, file=file)
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    module, how = Module(), trainer(strategy="ddp", devices=2, max_epochs=10**6)
+    module.on_train_batch_end = note
+    how.fit(module, loader(), loader())
 """)  # fmt: skip
-    ours = home.watched("s.py")
-    assert ours.code == 0, ours.err.decode()
-    assert b"refused this script runs in 2 ranks" in ours.out
+    process = home.start(sys.executable, "-m", "onthefly", "s.py", ONTHEFLY_STRICT="1")
+    wait_for("both train", lambda: (now := home.session()) and sum(rank["trains"] for rank in now["ranks"]) == 2, 90)
+    for _ in range(3):
+        answer = ctl(home, "pause")
+        assert answer["status"] == "applied"
+        ranks = home.wait_state("paused")["ranks"]
+        assert {rank["step"] for rank in ranks if rank["trains"]} == {answer["step"]}
+        steps = [int((home.folder / f"rank-{rank}").read_text().split()[-1]) for rank in range(2)]
+        assert steps == [answer["step"] - 1] * 2  # Lightning's own word of the step at which it is held comes after it
+        assert ctl(home, "resume")["status"] == "applied"
+    assert ctl(home, "stop")["status"] == "applied"
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert home.wait_state("stopped")["by"]

@@ -275,6 +275,7 @@ export interface Pause {
   step?: number | null;
   epoch?: number | null;
   when?: string;
+  because?: string;
   release?: boolean;
 }
 
