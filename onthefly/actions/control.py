@@ -86,7 +86,7 @@ class Control:
             passed=lambda: ties.place().step,
             ask=lambda by, reason: ties.send(Asked(name="pause", by=by, reason=reason)),
         )  # fmt: skip
-        gate.changed, gate.held = guard.around(self.show), guard.around(self._held)
+        gate.changed, gate.held, gate.failed = guard.around(self.show), guard.around(self._held), self._failed
         self.seen: list[weakref.ref[Optimizer]] = []
         """Optimizers in the order of their first step; their instrument fills it."""
         self.deliveries = Deliveries()
@@ -194,6 +194,12 @@ class Control:
             if fault is not None:
                 self._ties.notice(f"no checkpoint was made at the pause: {fault}", "")
 
+    def _failed(self, text: str, fault: Exception) -> None:
+        """What was planned could not be done."""
+        self._ties.notice(f"{text} was left out: {fault}", getattr(fault, "remedy", ""))
+        if not isinstance(fault, Refused):
+            self._guard.around(_raise)(fault)
+
     def _again(self, entry: dict[str, Any], place: Place) -> None:
         """One change of a journal, at its moment; where it cannot be made, the user is told, and the script goes on."""
         try:
@@ -263,6 +269,10 @@ class Control:
             timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
             timer.daemon = True
             timer.start()
+
+
+def _raise(fault: Exception) -> None:
+    raise fault
 
 
 def before_step(looks: list[Callable[[Any], None]]) -> Callable[[Any, Any, Any], Any]:
