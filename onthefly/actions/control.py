@@ -138,8 +138,8 @@ class Control:
         self.watchdogs.take(message)
         if self.deliveries.keeping and isinstance(message, Records):
             for loss in losses(message):
-                self._losses.note(loss.step, loss.value)
-                self._compare(loss.step, loss.value)
+                self._losses.note(loss.step, loss.backward, loss.value)
+                self._compare(loss.backward, loss.value)
 
     def show(self) -> None:
         """Tell clients what is under control now, if that is not what they were told."""
@@ -233,16 +233,16 @@ class Control:
         self._gradients.put_back(gradients)
         self.subset.put_back(subset)
         self._journal.held = list(held)
-        self._receipt = self._losses.after(place.step - 1)
+        self._receipt = self._losses.from_call(place.backward)
         self._ties.went_back(place)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 
-    def _compare(self, step: int, loss: float) -> None:
+    def _compare(self, backward: int, loss: float) -> None:
         """The steps after a rewind, with what they gave before it."""
         receipt = self._receipt
         if receipt.complete:
             return
-        receipt.note(step, loss)
+        receipt.note(backward, loss)
         if receipt.complete:
             self._ties.notice(f"after the rewind: {receipt}", "")
 

@@ -24,8 +24,6 @@ from onthefly.protocol import SubsetInfo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch.utils.data import DataLoader
-
     from onthefly.core.gate import Place
 
 
@@ -123,19 +121,21 @@ class Subset:
         name, loader = self._loader(given.loader)
         weights = dict(self._earlier(given, name))
         weights.update(zip(given.samples, _weights(given)))
-        numbering = Numbering(loader.dataset, copied=loader.num_workers > 0)
-        if given.mode == "weights" and loader.batch_sampler is None:
+        dataset = loader._dataset if isinstance(loader, _BaseDataLoaderIter) else loader.dataset
+        workers = loader._num_workers if isinstance(loader, _BaseDataLoaderIter) else loader.num_workers
+        numbering = Numbering(dataset, copied=workers > 0)
+        if given.mode == "weights" and not loader._auto_collation:
             raise Refused(f"{name} has no batches of its own (batch_size=None), which samples could be repeated in")
-        known = set(_roots(loader, numbering))
+        known = set(_roots(dataset, numbering))
         if known and not known & set(given.samples):
             raise Refused(f"none of these samples is in the data of {name}", f"it has {len(known)}, by their indices")
         left = [root for root in known if given.mode != "weights" and (root in weights) == (given.mode == "include")]
         if known and (not left if given.mode != "weights" else all(weights.get(root, 1.0) == 0 for root in known)):
             raise Refused("no sample would be left", "choose fewer, or pause instead")
-        iterators = [each for each in living(_BaseDataLoaderIter) if each._dataset is loader.dataset]
+        iterators = [each for each in living(_BaseDataLoaderIter) if each._dataset is dataset]
         under_way = sum(getattr(each, "_send_idx", 0) - getattr(each, "_rcvd_idx", 0) for each in iterators)
         info = SubsetInfo(mode=given.mode, count=len(weights), loader=name, since=place.backward + under_way)
-        return Chosen(weakly(loader.dataset), _kind(loader._index_sampler), numbering, given.mode, weights, info)
+        return Chosen(weakly(dataset), _kind(loader._index_sampler), numbering, given.mode, weights, info)
 
     def _earlier(self, given: Any, name: str) -> dict[int, float]:
         chosen = self._chosen
@@ -145,7 +145,7 @@ class Subset:
             raise Refused(f"what is in force is to {chosen.mode} samples of {chosen.info.loader}", "leave out add")
         return chosen.weights
 
-    def _loader(self, wanted: str) -> tuple[str, DataLoader[Any]]:
+    def _loader(self, wanted: str) -> tuple[str, Any]:
         known = self._loaders()
         found = [(name, loader) for name, loader in known if not wanted or name == wanted]
         if not found:
@@ -172,10 +172,10 @@ def _weights(given: Any) -> list[float]:
     return given.weights
 
 
-def _roots(loader: Any, numbering: Numbering) -> list[Any]:
+def _roots(dataset: Any, numbering: Numbering) -> list[Any]:
     """The indices of all its samples; none where they cannot be told."""
     try:
-        places = list(range(len(loader.dataset)))
+        places = list(range(len(dataset)))
     except TypeError:
         return []
     return places if numbering.direct else numbering.root(places) or []

@@ -66,7 +66,9 @@ def _stage(path: Path, arguments: tuple[str, ...], **environment: str) -> Genera
     sys.argv = [str(path), *arguments]
     torch.set_num_threads(1)
     os.environ.update(environment)
-    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    random.seed(1)
+    np.random.seed(2)
+    torch.manual_seed(3)
     try:
         with contextlib.redirect_stdout(out), warnings.catch_warnings():
             warnings.simplefilter("ignore")
