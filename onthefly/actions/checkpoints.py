@@ -38,6 +38,8 @@ class Counters(NamedTuple):
     run: Callable[[], str]
     take: Callable[[], Any]
     """Everything of ours that goes back with the script."""
+    check: Callable[[Any], None]
+    """Refuses where that cannot go back."""
     put_back: Callable[[Any, str, str], None]
     """With the name of the checkpoint, and who went back to it."""
 
@@ -150,6 +152,7 @@ class Checkpoints:
         """Put the script back into the state of that checkpoint, here and now."""
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         held = entry.snapshot
+        self._counters.check(held.ours)
         try:
             held.snapshot.restore(frames)
         finally:

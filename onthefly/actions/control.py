@@ -96,10 +96,10 @@ class Control:
         self._journal = journal.Journaling(lambda entry: ties.send(Journaled(entry=entry)), ties.run)
         self._optimizers = Optimizers(self.seen)
         self._gradients = Gradients(self._optimizers, self._prepare)
-        self.subset = Subset(ties.loaders, ties.ranks, self._chosen)
+        self.subset = Subset(ties.loaders, ties.ranks, self._chosen, self.deliveries.behind)
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
-        counters = Counters(ties.run, self._ours, self._put_back)
+        counters = Counters(ties.run, self._ours, lambda ours: self.subset.check(ours[2]), self._put_back)
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(

@@ -43,9 +43,14 @@ class Subset:
     """The subset in force, if there is one."""
 
     def __init__(
-        self, loaders: Callable[[], list[tuple[str, Any]]], ranks: Callable[[], int], changed: Callable[[], None]
-    ) -> None:
-        """``loaders()`` gives name and object of the script's loaders, the one that is trained on first."""
+        self, loaders: Callable[[], list[tuple[str, Any]]], ranks: Callable[[], int], changed: Callable[[], None],
+        behind: Callable[[], int] = lambda: 0,
+    ) -> None:  # fmt: skip
+        """``loaders()`` gives name and object of the script's loaders, the one that is trained on first.
+
+        ``behind()``: batches of before a rewind that are to be delivered again.
+        """
+        self._behind = behind
         self._loaders = loaders
         self._ranks = ranks
         self._changed = changed
@@ -66,6 +71,12 @@ class Subset:
         """What a checkpoint keeps of it."""
         return self._chosen, self._random.getstate()
 
+    def check(self, state: Any) -> None:
+        """Refuse to go back to there: batches that were drawn from other samples since would come again."""
+        if state[0] is not self._chosen:
+            raise Refused("other samples were chosen since, and the batches that come again were drawn from those",
+                          "the command subset takes it back from here on; a newer checkpoint")  # fmt: skip
+
     def put_back(self, state: Any) -> None:
         """As it was at that checkpoint."""
         self._chosen, chance = state
@@ -74,7 +85,10 @@ class Subset:
 
     def subset(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         """The command ``subset``."""
-        before = _told(self.info)
+        before, behind = _told(self.info), self._behind()
+        if behind:
+            raise Refused(f"{behind} batches of before the rewind come again first, as they were drawn",
+                          "choose when they have been trained on")  # fmt: skip
         if given.mode == "all":
             if self._chosen is None:
                 raise Refused("all samples are drawn already")

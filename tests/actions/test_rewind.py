@@ -109,11 +109,11 @@ def test_a_script(name: str, tmp_path: Path) -> None:
 
 
 REPLAYED = {
+    2: [("subset", {"mode": "exclude", "samples": [3, 5, 90]})],
     5: [("set", {"name": "lr", "value": 0.01})],
     8: [("checkpoint", {"name": "here"})],
     12: [("clip", {"norm": 0.3})],
     15: [("pause", {}), ("rewind", {"checkpoint": "here"}), ("resume", {})],
-    18: [("subset", {"mode": "exclude", "samples": [3, 5, 90]})],
     21: [("freeze", {"pattern": "0.weight"})],
     33: [("trial", {"steps": 3, "name": "set", "args": {"name": "lr", "value": 0.5}})],
     39: [("choose", {"keep": "KEEP"}), ("resume", {})],
