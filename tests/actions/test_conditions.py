@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("text", "step"), [("loss > 0", 3), ("step >= 7 and isfinite(loss)", 7), ("epoch >= 1", 13)])
 def test_held_where_it_holds(text: str, step: int, tmp_path: Path) -> None:
-    _, commander = train(LOADERS["plain"](), tmp_path, {2: ("pause", {"when": text}), step: ("resume", {})})
+    _, commander = train(LOADERS["plain"](), tmp_path, {2: ("pause", {"when": text})})
     told = [message for message in commander.kept.messages if isinstance(message, StateChanged)]
     (held,) = [message for message in told if message.state == "paused"]
     assert (held.step, held.reason) == (step, f"{text} was reached")
