@@ -128,6 +128,8 @@ class Session:
         self._watch(meter)
         if settings.steps:
             self._end_after(settings.steps)
+        if settings.stop_on:
+            self._control.stop_on(settings.stop_on)
         if settings.replay and self._speaks:
             self._control.replay(Path(settings.replay))
         self._hang_up = link.around(self._link.close)

@@ -24,7 +24,7 @@ class Settings:
 
     __slots__ = (
         "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay", "session",
-        "steps", "strict", "target_pid", "world_size",
+        "steps", "stop_on", "strict", "target_pid", "world_size",
     )  # fmt: skip
 
     def __init__(self, env: "Mapping[str, str] | None" = None) -> None:
@@ -47,6 +47,8 @@ class Settings:
         """``ONTHEFLY_PROJECT`` (``--project``): the project that the session is filed under."""
         self.replay: str = env.get("ONTHEFLY_REPLAY", "")
         """``ONTHEFLY_REPLAY`` (``--replay``): a journal whose changes are made again, at the same steps."""
+        self.stop_on: str = env.get("ONTHEFLY_STOP_ON", "")
+        """``ONTHEFLY_STOP_ON`` (``--stop-on``): watchdogs, by comma, that hold the script where they find something."""
         self.target_pid: int = _integer(env, "ONTHEFLY_TARGET", 0)
         """``ONTHEFLY_TARGET``: pid of the process that the launcher turned into the script; its children differ."""
         self.port: int = _integer(env, "ONTHEFLY_PORT", _integer(env, "ONTHEFLY_DASHBOARD_PORT", PORT))

@@ -24,6 +24,7 @@ class Row:
             return array(code, data)[call]
 
         count = at(records.count, "i")
+        self.run = records.run
         self.backward: int = at(records.backward, "q")
         self.step: int = at(records.step, "q")
         self.epoch: int = at(records.epoch, "i")

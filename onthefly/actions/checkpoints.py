@@ -38,6 +38,8 @@ class Counters(NamedTuple):
     run: Callable[[], str]
     take: Callable[[], Any]
     """Everything of ours that goes back with the script."""
+    check: Callable[[Any], None]
+    """Refuses where that cannot go back."""
     put_back: Callable[[Any, str, str], None]
     """With the name of the checkpoint, and who went back to it."""
 
@@ -71,7 +73,7 @@ class Checkpoints:
         self._ring = Ring(folder)
         self._writer = files.Writer(folder, guard)
         self._prepared = False
-        self.keeping = Keep(every=0, on_pause=False, on_signal=False)
+        self.keeping = Keep(every=0, on_pause=False)
         """As the command ``keep`` left it."""
         self._plan: Plan | None = None
 
@@ -105,7 +107,7 @@ class Checkpoints:
         old = self.keeping
         self.keeping = Keep(**{
             name: getattr(given, name) if getattr(given, name) is not None else getattr(old, name)
-            for name in ("every", "on_pause", "on_signal", "memory", "disk")
+            for name in ("every", "on_pause", "memory", "disk")
         })  # fmt: skip
         self._ring.limit(memory_bytes=self.keeping.memory, disk_bytes=self.keeping.disk)
         if self.keeping.memory is not None:
@@ -150,6 +152,7 @@ class Checkpoints:
         """Put the script back into the state of that checkpoint, here and now."""
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         held = entry.snapshot
+        self._counters.check(held.ours)
         try:
             held.snapshot.restore(frames)
         finally:

@@ -13,7 +13,7 @@ from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
 from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
-from onthefly.actions.watching import Watchdogs
+from onthefly.actions.watching import HOLDING, Watchdogs
 from onthefly.core.conditions import Condition
 from onthefly.core.gate import LOST, Gate, Plan
 from onthefly.core.newest import Newest, losses
@@ -87,7 +87,7 @@ class Control:
             ask=lambda by, reason: ties.send(
                 Asked(name="pause", args={"because": reason[:500]}, by=by, reason=reason)),
         )  # fmt: skip
-        gate.changed, gate.held = guard.around(self.show), guard.around(self._held)
+        gate.changed, gate.held, gate.failed = guard.around(self.show), guard.around(self._held), self._failed
         self.seen: list[weakref.ref[Optimizer]] = []
         """Optimizers in the order of their first step; their instrument fills it."""
         self.deliveries = Deliveries()
@@ -99,10 +99,10 @@ class Control:
         self._journal = journal.Journaling(lambda entry: ties.send(Journaled(entry=entry)), ties.run)
         self._optimizers = Optimizers(self.seen)
         self._gradients = Gradients(self._optimizers, self._prepare)
-        self.subset = Subset(ties.loaders, ties.ranks, self._chosen)
+        self.subset = Subset(ties.loaders, ties.ranks, self._chosen, self.deliveries.behind)
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
-        counters = Counters(ties.run, self._ours, self._put_back)
+        counters = Counters(ties.run, self._ours, lambda ours: self.subset.check(ours[2]), self._put_back)
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
@@ -142,8 +142,8 @@ class Control:
         self.watchdogs.take(message)
         if self.deliveries.keeping and isinstance(message, Records):
             for loss in losses(message):
-                self._losses.note(loss.step, loss.value)
-                self._compare(loss.step, loss.value)
+                self._losses.note(loss.step, loss.backward, loss.value)
+                self._compare(loss.backward, loss.value)
 
     def show(self) -> None:
         """Tell clients what is under control now, if that is not what they were told."""
@@ -157,6 +157,14 @@ class Control:
         if controls != self._shown:
             self._shown = controls
             self._ties.send(Controlled(controls=controls))
+
+    def stop_on(self, names: str) -> None:
+        """Have these watchdogs, by comma, hold the script where they find something."""
+        for name in filter(None, map(str.strip, names.split(","))):
+            if not self.watchdogs.hold_on(name):
+                report(
+                    f"--stop-on: there is no watchdog {name!r} that can hold the script; known: {', '.join(HOLDING)}"
+                )
 
     def replay(self, path: Path) -> None:
         """Have the changes of that journal made again, each at its moment."""
@@ -203,6 +211,12 @@ class Control:
             if fault is not None:
                 self._ties.notice(f"no checkpoint was made at the pause: {fault}", "")
 
+    def _failed(self, text: str, fault: Exception) -> None:
+        """What was planned could not be done."""
+        self._ties.notice(f"{text} was left out: {fault}", getattr(fault, "remedy", ""))
+        if not isinstance(fault, Refused):
+            self._guard.around(_raise)(fault)
+
     def _again(self, entry: dict[str, Any], place: Place) -> None:
         """One change of a journal, at its moment; where it cannot be made, the user is told, and the script goes on."""
         try:
@@ -242,17 +256,17 @@ class Control:
         self._gradients.put_back(gradients)
         self.subset.put_back(subset)
         self._journal.held = list(held)
-        self._receipt = self._losses.after(place.step - 1)
+        self._receipt = self._losses.from_call(place.backward)
         self._ties.went_back(place, run)
         self.gate.moved(place)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 
-    def _compare(self, step: int, loss: float) -> None:
+    def _compare(self, backward: int, loss: float) -> None:
         """The steps after a rewind, with what they gave before it."""
         receipt = self._receipt
         if receipt.complete:
             return
-        receipt.note(step, loss)
+        receipt.note(backward, loss)
         if receipt.complete:
             self._ties.notice(f"after the rewind: {receipt}", "")
 
@@ -279,6 +293,10 @@ class Control:
             timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
             timer.daemon = True
             timer.start()
+
+
+def _raise(fault: Exception) -> None:
+    raise fault
 
 
 def before_step(looks: list[Callable[[Any], None]]) -> Callable[[Any, Any, Any], Any]:

@@ -24,8 +24,6 @@ from onthefly.protocol import SubsetInfo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch.utils.data import DataLoader
-
     from onthefly.core.gate import Place
 
 
@@ -45,9 +43,14 @@ class Subset:
     """The subset in force, if there is one."""
 
     def __init__(
-        self, loaders: Callable[[], list[tuple[str, Any]]], ranks: Callable[[], int], changed: Callable[[], None]
-    ) -> None:
-        """``loaders()`` gives name and object of the script's loaders, the one that is trained on first."""
+        self, loaders: Callable[[], list[tuple[str, Any]]], ranks: Callable[[], int], changed: Callable[[], None],
+        behind: Callable[[], int] = lambda: 0,
+    ) -> None:  # fmt: skip
+        """``loaders()`` gives name and object of the script's loaders, the one that is trained on first.
+
+        ``behind()``: batches of before a rewind that are to be delivered again.
+        """
+        self._behind = behind
         self._loaders = loaders
         self._ranks = ranks
         self._changed = changed
@@ -68,6 +71,12 @@ class Subset:
         """What a checkpoint keeps of it."""
         return self._chosen, self._random.getstate()
 
+    def check(self, state: Any) -> None:
+        """Refuse to go back to there: batches that were drawn from other samples since would come again."""
+        if state[0] is not self._chosen:
+            raise Refused("other samples were chosen since, and the batches that come again were drawn from those",
+                          "the command subset takes it back from here on; a newer checkpoint")  # fmt: skip
+
     def put_back(self, state: Any) -> None:
         """As it was at that checkpoint."""
         self._chosen, chance = state
@@ -76,7 +85,10 @@ class Subset:
 
     def subset(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         """The command ``subset``."""
-        before = _told(self.info)
+        before, behind = _told(self.info), self._behind()
+        if behind:
+            raise Refused(f"{behind} batches of before the rewind come again first, as they were drawn",
+                          "choose when they have been trained on")  # fmt: skip
         if given.mode == "all":
             if self._chosen is None:
                 raise Refused("all samples are drawn already")
@@ -123,19 +135,21 @@ class Subset:
         name, loader = self._loader(given.loader)
         weights = dict(self._earlier(given, name))
         weights.update(zip(given.samples, _weights(given)))
-        numbering = Numbering(loader.dataset, copied=loader.num_workers > 0)
-        if given.mode == "weights" and loader.batch_sampler is None:
+        dataset = loader._dataset if isinstance(loader, _BaseDataLoaderIter) else loader.dataset
+        workers = loader._num_workers if isinstance(loader, _BaseDataLoaderIter) else loader.num_workers
+        numbering = Numbering(dataset, copied=workers > 0)
+        if given.mode == "weights" and not loader._auto_collation:
             raise Refused(f"{name} has no batches of its own (batch_size=None), which samples could be repeated in")
-        known = set(_roots(loader, numbering))
+        known = set(_roots(dataset, numbering))
         if known and not known & set(given.samples):
             raise Refused(f"none of these samples is in the data of {name}", f"it has {len(known)}, by their indices")
         left = [root for root in known if given.mode != "weights" and (root in weights) == (given.mode == "include")]
         if known and (not left if given.mode != "weights" else all(weights.get(root, 1.0) == 0 for root in known)):
             raise Refused("no sample would be left", "choose fewer, or pause instead")
-        iterators = [each for each in living(_BaseDataLoaderIter) if each._dataset is loader.dataset]
+        iterators = [each for each in living(_BaseDataLoaderIter) if each._dataset is dataset]
         under_way = sum(getattr(each, "_send_idx", 0) - getattr(each, "_rcvd_idx", 0) for each in iterators)
         info = SubsetInfo(mode=given.mode, count=len(weights), loader=name, since=place.backward + under_way)
-        return Chosen(weakly(loader.dataset), _kind(loader._index_sampler), numbering, given.mode, weights, info)
+        return Chosen(weakly(dataset), _kind(loader._index_sampler), numbering, given.mode, weights, info)
 
     def _earlier(self, given: Any, name: str) -> dict[int, float]:
         chosen = self._chosen
@@ -145,7 +159,7 @@ class Subset:
             raise Refused(f"what is in force is to {chosen.mode} samples of {chosen.info.loader}", "leave out add")
         return chosen.weights
 
-    def _loader(self, wanted: str) -> tuple[str, DataLoader[Any]]:
+    def _loader(self, wanted: str) -> tuple[str, Any]:
         known = self._loaders()
         found = [(name, loader) for name, loader in known if not wanted or name == wanted]
         if not found:
@@ -172,10 +186,10 @@ def _weights(given: Any) -> list[float]:
     return given.weights
 
 
-def _roots(loader: Any, numbering: Numbering) -> list[Any]:
+def _roots(dataset: Any, numbering: Numbering) -> list[Any]:
     """The indices of all its samples; none where they cannot be told."""
     try:
-        places = list(range(len(loader.dataset)))
+        places = list(range(len(dataset)))
     except TypeError:
         return []
     return places if numbering.direct else numbering.root(places) or []

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from onthefly.errors import Guard
     from onthefly.protocol import AlarmAction, Metrics
 
+HOLDING = tuple(row.name for row in ROWS if row.cost != "on demand")
+"""Watchdogs that watch all the time, and so can hold the script."""
+
 MAX_FINDINGS, MAX_RECORDS = 100, 4
 """Findings that are shown; blocks of records that are kept for a flight record."""
 
@@ -64,7 +67,7 @@ class Watchdogs:
         self._records: list[Records] = []
         """The newest blocks, for the batch of a finding."""
         self._random: RandomStates | None = None
-        """Before the step that runs, while gradients are watched."""
+        """When the gradients of the step before were there, while gradients are watched: this step began so."""
         self._origin: Origin | None = None
         self._plan: Plan | None = None
 
@@ -99,10 +102,12 @@ class Watchdogs:
         self._choose()
         return {"before": {row.name: before}, "after": {row.name: given.action}}
 
-    def watch_named(self, name: str, action: AlarmAction) -> None:
-        """As the command line says at the start (``--stop-on``)."""
-        self._actions[name] = action
-        self._choose()
+    def hold_on(self, name: str) -> bool:
+        """As the command line says at the start (``--stop-on``); False where no watchdog of that name can."""
+        if name in HOLDING:
+            self._actions[name] = "pause"
+            self._choose()
+        return name in HOLDING
 
     def take(self, message: Records | Metrics) -> None:
         """A block goes to the hub: what it shows."""
@@ -117,11 +122,7 @@ class Watchdogs:
         found = self._steps.look_before(optimizer, step)
         if found is not None:
             self._found(found, before=True)
-
-    def stepped(self) -> None:
-        """A step is over: remember what the next one begins with, for a flight record."""
-        if self._steps.before:
-            self._random = RandomStates.take(self._random)
+        self._random = RandomStates.take(self._random)
 
     def diagnose(self, given: Any, moment: Place, by: str) -> dict[str, Any]:
         """The command ``diagnose``: back to before the newest finding, and that step again under observation."""

@@ -135,6 +135,11 @@ class LoaderRecord:
         self._iterator = weakref.ref(iterator)
 
     @property
+    def iterator(self) -> Any:
+        """The newest, until it has come to its end; else None."""
+        return self._iterator()
+
+    @property
     def under_way(self) -> bool:
         """Whether an iterator is there that has not come to its end."""
         return self._iterator() is not None
@@ -256,10 +261,16 @@ class Loaders:
         self._made: list[Made] = []
 
     def living(self) -> list[tuple[str, Any]]:
-        """Name and object of those that are there, the one that is trained on first."""
+        """Name and object of those that are there, the one that is trained on first.
+
+        Of one that nobody holds but the loop over it (``for batch in DataLoader(...)``) the iterator.
+        """
         newest = self._recent.newest
-        known = sorted(self._records.items(), key=lambda one: (one[1] is (newest and newest[0]), one[1].taken))
-        return [(record.name, loader) for loader, record in reversed(known)]
+        known = [(record, loader) for loader, record in self._records.items()]
+        known += [(made.record, made.record.iterator) for made in self._made if made.loader() is None]
+        known = [one for one in known if one[1] is not None]
+        known.sort(key=lambda one: (one[0] is (newest and newest[0]), one[0].taken))
+        return [(record.name, loader) for record, loader in reversed(known)]
 
     def record(self, loader: Any) -> LoaderRecord:
         """What is known of a loader, at each new iterator of it."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from onthefly.errors import UsageError
 from onthefly.launch import interpreter_command, run
 
-WITH_VALUE = {"--project": "ONTHEFLY_PROJECT", "--name": "ONTHEFLY_NAME", "--replay": "ONTHEFLY_REPLAY"}
+WITH_VALUE = {"--project": "ONTHEFLY_PROJECT", "--name": "ONTHEFLY_NAME", "--replay": "ONTHEFLY_REPLAY",
+              "--stop-on": "ONTHEFLY_STOP_ON"}  # fmt: skip
 FLAGS = {"--quiet": "ONTHEFLY_QUIET", "--hold": "ONTHEFLY_HOLD"}
-LATER = frozenset({"--budget", "--autosave", "--test-after", "--stop-on", "--resume", "--trust"})
+LATER = frozenset({"--budget", "--autosave", "--test-after", "--resume", "--trust"})
 
 
 def main(argv: list[str]) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HELP = {
     "pause.step": "after so many finished steps", "pause.epoch": "after the first step of that epoch",
     "pause.when": "as soon as this holds: 'loss < 0.1 and epoch >= 2'",
-    "pause.release": "give the accelerator's memory back meanwhile", "step.steps": "how many (default 1)",
+    "step.steps": "how many (default 1)",
     "stop.now": "at once, wherever it is (SIGTERM)", "set.name": "lr, weight_decay, momentum, betas, ...",
     "set.value": "a number, or several: 0.9,0.999", "set.group": "only this parameter group, from 0",
     "set.optimizer": "only this optimizer, from 0", "clip.norm": "by their norm", "clip.value": "each by value",
@@ -27,7 +27,7 @@ HELP = {
     "subset.samples": "indices: 1,2,5-9; or @FILE", "subset.loader": "only this loader: loader0, ...",
     "subset.weights": "one for all, or one for each: 0.5,2; or @FILE", "subset.add": "to what was given before",
     "checkpoint.name": "what to call it", "keep.every": "every so many steps; 0: no more",
-    "keep.on_pause": "when the script is paused", "keep.on_signal": "on Ctrl-C and SIGTERM",
+    "keep.on_pause": "when the script is paused",
     "keep.memory": "most bytes in memory: 500M, 1G", "keep.disk": "most bytes on disk: 10G",
     "drop.checkpoint": "its name", "rewind.checkpoint": "its name (default: the newest)",
     "trial.steps": "how many without, and how many with the change",

@@ -86,7 +86,11 @@ class Gate:
         """Called on the training thread after something was done, and before it is held."""
         self.held: Callable[[], None] = lambda: None
         """Called on the training thread when a pause begins."""
+        self.failed: Callable[[str, Exception], None] = lambda text, fault: None
+        """Called on the training thread when what was planned could not be done."""
         self._queue: queue.SimpleQueue[Command | Decision] = queue.SimpleQueue()
+        self._ripe: list[Plan] = []
+        """Those whose moment has come; each is asked for that once at a pause point."""
         self._later: list[Command] = []
         """Commands that all ranks do at one step, by that step."""
         self._agreed: set[int] = set()
@@ -159,7 +163,7 @@ class Gate:
         """On the training thread, where :attr:`waiting` is set: whether anything is to be done here."""
         if self.paused or not self._queue.empty() or self._undecided(place):
             return True
-        return any(command.at <= place.step for command in self._later) or any(p.reached(place) for p in self.plans)
+        return self._ripen(place) or any(command.at <= place.step for command in self._later)
 
     def serve(self, place: Place) -> None:
         """On the training thread: do what waits, and hold while paused. Raises :class:`~onthefly.errors.Stop`.
@@ -230,10 +234,14 @@ class Gate:
     def _come_to(self) -> None:
         """What was planned for here, and what all ranks do at this step."""
         place = self._at
-        for plan in [plan for plan in self.plans if plan.reached(place)]:
-            self.plans.remove(plan)
+        if not self._ripe:
+            self._ripen(place)
+        ripe, self._ripe = self._ripe, []
+        for plan in ripe:
             if plan.act is not None:
-                plan.act(place)
+                _, fault = outcome(plan.act, place)
+                if fault is not None:
+                    self.failed(plan.text, fault)
             elif plan.same or self._ranks() == 1:
                 self._hold(plan.by, _reached(plan))
             else:
@@ -242,6 +250,22 @@ class Gate:
             self._later.remove(command)
             self._agreed.discard(command.n)
             self._do(command)
+
+    def _ripen(self, place: Place) -> bool:
+        """Whether the moment of any plan has come; one that cannot tell is given up."""
+        number = 0
+        while number < len(self.plans):  # one that is asked may plan another, for here
+            plan = self.plans[number]
+            reached, fault = outcome(plan.reached, place)
+            if reached or fault is not None:
+                del self.plans[number]
+            else:
+                number += 1
+            if fault is not None:
+                self.failed(plan.text, fault)
+            elif reached:
+                self._ripe.append(plan)
+        return bool(self._ripe)
 
     def _undecided(self, place: Place | None = None) -> bool:
         boundary = self._boundary  # once: another thread may take it away

@@ -40,8 +40,6 @@ class Pause(CommandArguments):
     """As soon as this holds after a step: an expression over metrics, as ``loss < 0.1 and epoch >= 2``."""
     because: Text = ""
     """Why, for whoever sees that it is paused."""
-    release: bool = False
-    """Give the accelerator's memory back while the pause lasts (this pause only, not one at a later moment)."""
 
 
 class Resume(CommandArguments):
@@ -122,8 +120,6 @@ class Keep(CommandArguments):
     every: Union[Whole, None] = None
     """Every so many steps; 0: no more."""
     on_pause: Union[bool, None] = None
-    on_signal: Union[bool, None] = None
-    """On Ctrl-C and SIGTERM."""
     memory: Union[Index, None] = None
     """Bytes in memory, batches that are kept for going back included."""
     disk: Union[Index, None] = None

@@ -98,7 +98,7 @@ class TrialInfo(msgspec.Struct, kw_only=True):
     start: int
     """The step from which both began."""
     without: list[Optional[float]] = []
-    """Loss of each step; None where it is not finite (JSON has no such number)."""
+    """Loss of each step, the mean of its backward calls; None where it is not finite (JSON has no such number)."""
     changed: list[Optional[float]] = []
     """The same, with the change."""
     effect: Optional[float] = None

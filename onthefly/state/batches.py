@@ -21,6 +21,9 @@ _c: Any = torch._C  # pyright: ignore[reportPrivateUsage]
 _Base: Any = torch._C.TensorBase  # pyright: ignore[reportPrivateUsage]
 _Maker = Callable[[], Any]
 
+MAX_WRITES = 8
+"""Into a copy, to count up its version."""
+
 
 class Unkeepable(Exception):
     """A batch of a kind that cannot be delivered twice."""
@@ -66,20 +69,20 @@ class KeptBatch:
         return self._object(value)
 
     def _tensor(self, value: torch.Tensor) -> _Maker:
-        needs, kind = value.requires_grad, type(value)
+        needs, kind, version = value.requires_grad, type(value), version_of(value)
         if not value.is_leaf or value.layout is not torch.strided:
             raise Unkeepable(f"tensors that are {'computed' if not value.is_leaf else value.layout}")
         quiet = kind is torch.Tensor and not needs and not _c._len_torch_dispatch_stack()
         quiet = quiet and not _c._len_torch_function_stack()
         with contextlib.nullcontext() if quiet else undisturbed():  # which costs 100 us
             copied = self._copied or (value.is_cpu and value.is_shared())
-            kept = _Base.clone(value) if copied else _Base.detach(value)
+            kept = _copy(value, version) if copied else _Base.detach(value)
         self._tensors.append((kept, version_of(kept)))
         self.nbytes += nbytes(kept)
 
         def again() -> Any:
             with undisturbed():
-                made = _Base.clone(kept) if self._copied else _Base.detach(kept)
+                made = _copy(kept, version) if self._copied else _Base.detach(kept)
             made = made.as_subclass(kind) if kind is not torch.Tensor else made
             return made.requires_grad_() if needs else made
 
@@ -93,6 +96,17 @@ class KeptBatch:
             raise Unkeepable(f"a {type(value).__name__}, which cannot be copied") from error
         self.nbytes += _size_of(kept)
         return lambda: copy.deepcopy(kept)
+
+
+def _copy(value: torch.Tensor, version: int) -> torch.Tensor:
+    """A copy whose version counter stands where that of the batch stood: capture tells by it who wrote into it since.
+
+    Workers' tensors have 1, or 2: each write into a copy adds one.
+    """
+    made: torch.Tensor = _Base.clone(value)
+    for _ in range(min(version, MAX_WRITES)):
+        _Base.copy_(made, value)
+    return made
 
 
 def _size_of(value: Any) -> int:

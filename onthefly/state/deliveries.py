@@ -233,6 +233,10 @@ class Deliveries:
         """Iterators that have delivered since."""
         return [position.tape.iterator() for position in mark.positions if position.tape.at != position.at]
 
+    def behind(self) -> int:
+        """How many batches are to be delivered again before a loader makes the next."""
+        return max([tape.end - tape.at for tape in self._tapes], default=0)
+
     def knows(self, iterator: Any) -> bool:
         """Whether that iterator is one that can be wound."""
         return iterator in self._iterators

@@ -2,62 +2,85 @@
 
 from __future__ import annotations
 
+import math
 import struct
-from typing import Optional
+from typing import NamedTuple, Optional
+
+
+class Call(NamedTuple):
+    """What one backward call propagated; several make a step where gradients are accumulated."""
+
+    step: int
+    loss: float
 
 
 class Losses:
-    """The loss of each step of a run, by number, as far as the newest ``limit`` go."""
+    """The losses of a run by the number of their backward call, as far as the newest ``limit`` go."""
 
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
-        self._by_step: dict[int, float] = {}
+        self._by_call: dict[int, Call] = {}
 
-    def note(self, step: int, loss: float) -> None:
-        """The loss that was back-propagated before that step ended (the last of several)."""
-        self._by_step[step] = loss
-        if len(self._by_step) > self._limit:
-            del self._by_step[next(iter(self._by_step))]
+    def note(self, step: int, backward: int, loss: float) -> None:
+        """That call was made before that step ended."""
+        self._by_call[backward] = Call(step, loss)
+        if len(self._by_call) > self._limit:
+            del self._by_call[next(iter(self._by_call))]
 
     def between(self, first: int, last: int) -> list[Optional[float]]:
-        """The losses of the steps from ``first`` on, before ``last``; None where it is not known."""
-        return [self._by_step.get(step) for step in range(first, last)]
+        """Of the steps from ``first`` on, before ``last``, the mean of their calls; None where it is not known."""
+        found: dict[int, list[float]] = {}
+        for step, loss in self._by_call.values():
+            if first <= step < last:
+                found.setdefault(step, []).append(loss)
+        return [math.fsum(calls) / len(calls) if (calls := found.get(step)) else None for step in range(first, last)]
 
-    def after(self, step: int) -> Receipt:
-        """What the steps after that one must give again. They are forgotten here: they are about to be taken anew."""
-        expected = {number: loss for number, loss in self._by_step.items() if number > step}
+    def from_call(self, backward: int) -> Receipt:
+        """What that call and those after it must give again. They are forgotten here: they are made anew."""
+        expected = {number: call for number, call in self._by_call.items() if number >= backward}
         for number in expected:
-            del self._by_step[number]
+            del self._by_call[number]
         return Receipt(expected)
 
 
 class Receipt:
     """Compares the steps after a rewind with those that were taken before, bit by bit."""
 
-    def __init__(self, expected: dict[int, float]) -> None:
-        """``expected``: the loss of each step that had been taken."""
+    def __init__(self, expected: dict[int, Call]) -> None:
+        """``expected``: the calls that had been made, by their number."""
         self._expected = expected
-        self.compared = 0
-        """Steps that were taken again so far."""
+        self._open: dict[int, int] = {}
+        """Calls of each step that were not made again."""
+        for call in expected.values():
+            self._open[call.step] = self._open.get(call.step, 0) + 1
+        self._steps = len(self._open)
         self.first_other: Optional[tuple[int, float, float]] = None
         """The first step that differs, with its loss before and now; None: none does."""
 
     @property
+    def compared(self) -> int:
+        """Steps that were taken again so far."""
+        return self._steps - len(self._open)
+
+    @property
     def complete(self) -> bool:
         """Whether the script has caught up with where it had been."""
-        return self.compared == len(self._expected) or self.first_other is not None
+        return not self._open or self.first_other is not None
 
-    def note(self, step: int, loss: float) -> None:
-        """A step was taken; those that had not been taken before say nothing."""
-        before = self._expected.get(step)
-        if before is not None and not self.complete:
-            if struct.pack("d", before) != struct.pack("d", loss):
-                self.first_other = step, before, loss
-            else:
-                self.compared += 1
+    def note(self, backward: int, loss: float) -> None:
+        """A call was made; one that had not been made before says nothing."""
+        before = self._expected.pop(backward, None)
+        if before is None or self.complete:
+            return
+        if struct.pack("d", before.loss) != struct.pack("d", loss):
+            self.first_other = before.step, before.loss, loss
+            return
+        self._open[before.step] -= 1
+        if not self._open[before.step]:
+            del self._open[before.step]
 
     def __str__(self) -> str:
         if self.first_other is not None:
             step, before, now = self.first_other
             return f"step {step} differs: its loss was {before!r}, and is {now!r}"
-        return f"{self.compared} of {len(self._expected)} steps bit-identical"
+        return f"{self.compared} of {self._steps} steps bit-identical"

@@ -15,6 +15,7 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _PYTHON = tuple(
     os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib") if sysconfig.get_path(name)
 )
+_TRAINER = os.path.join(_OURS, "trainer") + os.sep
 _SHIMS = ("sitecustomize", "usercustomize")
 
 
@@ -34,8 +35,8 @@ def is_own(file: str) -> bool:
 
 
 def is_ours(file: str) -> bool:
-    """Whether that file is of this package."""
-    return file.startswith(_OURS)
+    """Whether that file is of this package, but for its training loop, which is like that of any other library."""
+    return file.startswith(_OURS) and not file.startswith(_TRAINER)
 
 
 def modules() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -56,6 +56,8 @@ PACKAGES = (
     "tqdm",
 )
 TORCH = ("torch.nn", "torch.optim", "torch.amp", "torch.cuda.amp", "torchvision.transforms")
+TRAINER = "onthefly.trainer"
+"""Ours, and a training loop like that of any other library."""
 
 _SILENT = (
     *ATOMS, range, slice, type(Ellipsis), type(NotImplemented), enum.Enum, pathlib.PurePath, torch.dtype, torch.device,
@@ -282,7 +284,7 @@ def _is_followed(kind: type) -> bool:
     return (
         made_by_script(kind)
         or module.split(".")[0] in PACKAGES
-        or module.startswith(TORCH)
+        or module.startswith((*TORCH, TRAINER))
         or f"{module}.{kind.__qualname__}" in _HOLDERS
     )
 

@@ -84,8 +84,8 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 
 LINES: dict[str, dict[str, Any]] = {
     "pause": {},
-    "pause --step 500 --epoch 3 --when 'loss < 0.1 and epoch >= 2' --release": {
-        "step": 500, "epoch": 3, "when": "loss < 0.1 and epoch >= 2", "release": True},
+    "pause --step 500 --epoch 3 --when 'loss < 0.1 and epoch >= 2'": {
+        "step": 500, "epoch": 3, "when": "loss < 0.1 and epoch >= 2"},
     "resume": {},
     "step": {},
     "step 5": {"steps": 5},
@@ -107,8 +107,8 @@ LINES: dict[str, dict[str, Any]] = {
     "subset all": {"mode": "all"},
     "checkpoint": {},
     "checkpoint best": {"name": "best"},
-    "keep --every 100 --no-on-pause --on-signal --memory 1G --disk 1.5GB": {
-        "every": 100, "on_pause": False, "on_signal": True, "memory": 2**30, "disk": 3 * 2**29},
+    "keep --every 100 --no-on-pause --memory 1G --disk 1.5GB": {
+        "every": 100, "on_pause": False, "memory": 2**30, "disk": 3 * 2**29},
     "drop best": {"checkpoint": "best"},
     "rewind": {},
     "rewind best": {"checkpoint": "best"},

@@ -10,12 +10,12 @@ from onthefly.state.receipt import Losses
 def noted() -> Losses:
     losses = Losses(limit=5)
     for step in range(8):
-        losses.note(step, math.sqrt(step))
+        losses.note(step, step, math.sqrt(step))
     return losses
 
 
 def test_all_the_same() -> None:
-    receipt = noted().after(4)
+    receipt = noted().from_call(5)
     receipt.note(5, math.sqrt(5))
     assert (str(receipt), receipt.complete) == ("1 of 3 steps bit-identical", False)
     for step in (6, 7, 8):
@@ -25,15 +25,15 @@ def test_all_the_same() -> None:
 
 def test_not_a_number_is_the_same_as_itself() -> None:
     losses = Losses()
-    losses.note(1, math.nan)
-    receipt = losses.after(0)
+    losses.note(1, 1, math.nan)
+    receipt = losses.from_call(1)
     receipt.note(1, math.nan)
     assert str(receipt) == "1 of 1 steps bit-identical"
 
 
 def test_the_last_bit_differs() -> None:
     losses = noted()
-    receipt = losses.after(3)
+    receipt = losses.from_call(4)
     receipt.note(4, 2.0)
     receipt.note(5, math.nextafter(math.sqrt(5), 3) if hasattr(math, "nextafter") else 2.0)
     receipt.note(6, math.sqrt(6))
@@ -43,8 +43,21 @@ def test_the_last_bit_differs() -> None:
 
 def test_steps_that_are_taken_anew_are_noted_anew() -> None:
     losses = noted()
-    losses.after(5)
-    losses.note(6, 1.0)
-    receipt = losses.after(5)
+    losses.from_call(6)
+    losses.note(6, 6, 1.0)
+    receipt = losses.from_call(6)
     receipt.note(6, 1.0)
     assert str(receipt) == "1 of 1 steps bit-identical"
+
+
+def test_a_step_of_several_calls_is_the_same_when_all_of_them_are() -> None:
+    losses = Losses()
+    for call in range(12):
+        losses.note(call // 4, call, float(call))
+    assert losses.between(0, 4) == [1.5, 5.5, 9.5, None]
+    receipt = losses.from_call(4)
+    for call in range(4, 11):
+        receipt.note(call, float(call))
+    assert (str(receipt), receipt.complete) == ("1 of 2 steps bit-identical", False)
+    receipt.note(11, 11.5)
+    assert str(receipt) == "step 2 differs: its loss was 11.0, and is 11.5"

@@ -31,7 +31,7 @@ const controls = {
     checkpoint("baseline-2900", 2900, { state: "failed", disk: 0, fault: "no space left on device" }),
     checkpoint("before-lr", 2950, { why: "asked" }), checkpoint("baseline-3000", 3000, { why: "pause", state: "writing", disk: 0 }),
   ],
-  keep: { every: 500, on_pause: true, on_signal: false, memory: 512_000_000, disk: 4_000_000_000 },
+  keep: { every: 500, on_pause: true, memory: 512_000_000, disk: 4_000_000_000 },
   watches: [
     watch("nonfinite-loss", "a loss that is NaN or infinite", "free", "pause"), watch("loss-spike", "a loss far above its recent values (robust z-score)", "free", "log", { window: 200, deviations: 8, rise: 0.1, first: 30, calm: 10 }, 1),
     watch("grad-explosion", "a gradient norm far above its recent values", "per step", "off", { factor: 100 }), watch("stalled-loader", "the script waits for data", "free", "log", { seconds: 10 }),

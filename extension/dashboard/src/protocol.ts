@@ -214,7 +214,6 @@ export interface JournalEntry {
 export interface Keep {
   every?: number | null;
   on_pause?: boolean | null;
-  on_signal?: boolean | null;
   memory?: number | null;
   disk?: number | null;
 }
@@ -276,7 +275,6 @@ export interface Pause {
   epoch?: number | null;
   when?: string;
   because?: string;
-  release?: boolean;
 }
 
 /** Answered with :class:`Pong`. */

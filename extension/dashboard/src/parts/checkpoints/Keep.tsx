@@ -17,7 +17,6 @@ interface KeepProps {
 interface Draft {
   every?: string;
   on_pause?: boolean;
-  on_signal?: boolean;
   memory?: string;
   disk?: string;
 }
@@ -41,7 +40,7 @@ export function Keep({ model, keep, disabled }: KeepProps) {
   const field = (name: "every" | "memory" | "disk", label: string, unit: string) => (
     <label>{label} <input type="text" class="short" value={shown[name]} placeholder="–" disabled={disabled} onInput={({ currentTarget }) => { edit({ [name]: currentTarget.value }); }} /> {unit && <small>{unit}</small>}</label>
   );
-  const box = (name: "on_pause" | "on_signal", label: string) => (
+  const box = (name: "on_pause", label: string) => (
     <label><input type="checkbox" checked={shown[name]} disabled={disabled} onChange={({ currentTarget }) => { edit({ [name]: currentTarget.checked }); }} /> {label}</label>
   );
   return (
@@ -49,7 +48,6 @@ export function Keep({ model, keep, disabled }: KeepProps) {
       <form class="field" onSubmit={ask} noValidate>
         {field("every", "every", "steps (0: not)")}
         {box("on_pause", "on each pause")}
-        {box("on_signal", "on Ctrl-C and SIGTERM")}
         {field("memory", "at most", "in memory")}
         {field("disk", "and", "on disk")}
         <button disabled={disabled || !Object.keys(draft).length || model.commands.pending(PLACE) !== null}>Apply</button>
@@ -61,9 +59,9 @@ export function Keep({ model, keep, disabled }: KeepProps) {
 
 function present(keep: Record<string, unknown>) {
   const size = (value: unknown) => (typeof value === "number" ? sized(value) : "");
-  const { every, on_pause, on_signal, memory, disk } = keep;
+  const { every, on_pause, memory, disk } = keep;
   return {
-    every: typeof every === "number" ? String(every) : "", on_pause: on_pause === true, on_signal: on_signal === true, memory: size(memory), disk: size(disk),
+    every: typeof every === "number" ? String(every) : "", on_pause: on_pause === true, memory: size(memory), disk: size(disk),
   };
 }
 
