@@ -72,7 +72,9 @@ def test_all_ranks_are_held_at_one_step(home: Home, ranks: int, cycles: int) -> 
     end_as_plain(job, lr)
 
 
-@pytest.mark.parametrize(("timeout", "pause"), [(2.0, 5.0), pytest.param(4.0, 10.0, marks=FULL)])
+@pytest.mark.parametrize(
+    ("timeout", "pause"), [pytest.param(2.0, 5.0, marks=FULL), pytest.param(4.0, 10.0, marks=FULL)]
+)
 def test_a_pause_outlasts_the_timeout_of_the_group(home: Home, timeout: float, pause: float) -> None:
     """What only one rank sees pauses all of them; nothing is pending in the group while they are held."""
     job = Job(home, 2, timeout=timeout, spike=[1, 400])

@@ -112,6 +112,7 @@ def test_one_that_has_ended_holds_nobody(home: Home) -> None:
     assert job.written() == [list(range(400))] * 2
 
 
+@FULL
 def test_checkpoint_and_rewind_of_all_ranks(home: Home) -> None:
     """Each in its own process and folder, all at one step: what follows has the bits of the first time."""
     job = Job(home, 2)
