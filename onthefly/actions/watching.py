@@ -242,7 +242,13 @@ class Watchdogs:
         self._gate.changed()
 
     def _fly(self, alarm: str, step: int, text: str, event: Event | None, found: Any = None) -> str:
-        """Write the flight record of that step; its name, or empty where the disk takes none."""
+        """Write the flight record of that step; its name, or empty where the disk takes none.
+
+        The first one stays: what a step gives when it is taken again under observation is recorded less well.
+        """
+        name = f"{alarm}-{step}"
+        if (self._folder / f"{name}.json").exists():
+            return name
         batches: list[Batch] = []
         for records in self._records:
             for loss in losses(records):
@@ -256,7 +262,6 @@ class Watchdogs:
             replay=f"onthefly ctl {session} diagnose" if entry is not None else "",
             versions={"torch": str(torch.__version__), "python": platform.python_version()},
         )  # fmt: skip
-        name = f"{alarm}-{step}"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._folder / f"{name}.json").write_text(record.to_json(), encoding="utf-8")
