@@ -1,4 +1,4 @@
-"""Trials: the same steps without and with a change, compared with the same made by hand; and what each choice leaves."""
+"""Trials: the same steps without and with a change, against the same made by hand; and what each choice leaves."""
 
 from __future__ import annotations
 
