@@ -73,6 +73,17 @@ class Ties(NamedTuple):
     """The script is where it was then, in that run: count from there."""
 
 
+class Ours(NamedTuple):
+    """What of ours goes back with the script."""
+
+    place: Place
+    run: str
+    gradients: Any
+    subset: Any
+    held: list[int]
+    """Numbers of the journal's entries that hold."""
+
+
 class Control:
     """Everything that can be done to the script; the training thread's, but for :meth:`take` and :meth:`lost`."""
 
@@ -102,7 +113,7 @@ class Control:
         self.subset = Subset(ties.loaders, ties.ranks, self._chosen, self.deliveries.behind)
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
-        counters = Counters(ties.run, self._ours, lambda ours: self.subset.check(ours[2]), self._put_back)
+        counters = Counters(ties.run, self._ours, lambda ours: self.subset.check(ours.subset), self._put_back)
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
@@ -239,20 +250,16 @@ class Control:
 
         return journaled
 
-    def _ours(self) -> Any:
+    def _ours(self) -> Ours:
         """What of ours goes back with the script."""
-        return (
-            self._ties.place(),
-            self._ties.run(),
-            self._gradients.state(),
-            self.subset.state(),
-            list(self._journal.held),
+        return Ours(
+            self._ties.place(), self._ties.run(), self._gradients.state(), self.subset.state(), list(self._journal.held)
         )
 
     def _put_back(self, state: Any, checkpoint: str, by: str) -> None:
         """The script is back at that checkpoint: so is what we count and change."""
         left = self._ties.place()
-        place, run, gradients, subset, held = state
+        place, run, gradients, subset, held = state  # an Ours
         self._gradients.put_back(gradients)
         self.subset.put_back(subset)
         self._journal.held = list(held)
