@@ -231,7 +231,7 @@ class Session:
         if self._closed:
             return
         if self._recorder.is_busy_elsewhere():
-            self._gate.waiting = True  # the thread that trains comes by after its next step, and sends it
+            self._gate.nudge()  # the thread that trains comes by after its next step, and sends it
         else:
             self._flush()
             self._recorder.count_anew()
