@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from onthefly.actions.control import Control, Ties
+from onthefly.actions.resume import IMPOSSIBLE
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
 from onthefly.core.gate import Place, Plan
@@ -130,6 +131,8 @@ class Session:
             self._end_after(settings.steps)
         if settings.stop_on:
             self._control.stop_on(settings.stop_on)
+        if settings.resume:
+            self._control.resume(settings.resume, settings.resume_expected, "resume1", report, self._give_up)
         if settings.replay and self._speaks:
             self._control.replay(Path(settings.replay))
         self._hang_up = link.around(self._link.close)
@@ -246,6 +249,8 @@ class Session:
         """Training has ended, by ``error`` if there is one: send what is left, say how it ended, wait a little."""
         if self._closed or os.getpid() != self._pid:
             return
+        if self._control.resuming is not None and error is None:
+            self._give_up(self._control.resuming.unarrived)
         self._flush()
         if self.settings.hold and self._ranks() == 1 and self._speaks:
             self._stay(error)
@@ -344,22 +349,31 @@ class Session:
         steps = recorder.step if self._control.seen or recorder.step else recorder.backwards
         return Place(steps, recorder.epoch, recorder.backwards, self._steps.points)
 
-    def _went_back(self, place: Place, run: str) -> None:
+    def _went_back(self, place: Place, run: str, name: str) -> None:
         """A rewind: the script is there again. What was recorded since stays, under the name that the run had."""
         recorder = self._recorder
-        self._rewinds += 1
-        recorder.rename(f"rewind{self._rewinds}")
+        self._rewinds += not name
+        recorder.rename(name or f"rewind{self._rewinds}")
         recorder.step, recorder.epoch, recorder.backwards = place.step, place.epoch, place.backward
         self._steps.points = place.point
         self.describe(parent=run, step=place.step)
         self._announce("paused" if self._gate.paused else "running", "", f"went back to step {place.step}")
 
     def _record(self, message: Records | Metrics) -> None:
+        if self._control.resuming is not None:
+            return
         if not self._running:
             self._running = True
             self._announce("running", "", "")
         self._link.send(message)
         self._watch_over(message)
+
+    def _give_up(self, reason: str) -> None:
+        """The script cannot be resumed: end here, before it does anything that it has not done already."""
+        report(f"not resumed: {reason}")
+        self._announce("crashed", "", f"not resumed: {reason}")
+        self._hang_up(CLOSE_SECONDS)
+        os._exit(IMPOSSIBLE)
 
     def _announce(self, state: State, by: str, reason: str) -> None:
         place = self._place()

@@ -23,7 +23,8 @@ class Settings:
     """What the environment asks of us; every attribute is one variable, or follows from several."""
 
     __slots__ = (
-        "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay", "session",
+        "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay", "resume",
+        "resume_expected", "session",
         "steps", "stop_on", "strict", "target_pid", "world_size",
     )  # fmt: skip
 
@@ -47,6 +48,10 @@ class Settings:
         """``ONTHEFLY_PROJECT`` (``--project``): the project that the session is filed under."""
         self.replay: str = env.get("ONTHEFLY_REPLAY", "")
         """``ONTHEFLY_REPLAY`` (``--replay``): a journal whose changes are made again, at the same steps."""
+        self.resume: str = env.get("ONTHEFLY_RESUME", "")
+        """``ONTHEFLY_RESUME`` (``--resume``): the folder of the checkpoint that the script goes on from."""
+        self.resume_expected: str = env.get("ONTHEFLY_RESUME_EXPECTED", "")
+        """``ONTHEFLY_RESUME_EXPECTED``: what the steps after it gave the first time, a file."""
         self.stop_on: str = env.get("ONTHEFLY_STOP_ON", "")
         """``ONTHEFLY_STOP_ON`` (``--stop-on``): watchdogs, by comma, that hold the script where they find something."""
         self.target_pid: int = _integer(env, "ONTHEFLY_TARGET", 0)

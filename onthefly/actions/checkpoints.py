@@ -10,12 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.core.gate import Plan
-from onthefly.errors import OnTheFlyError, Refused
+from onthefly.errors import OnTheFlyError, Refused, outcome
 from onthefly.protocol import CheckpointInfo, Keep
 from onthefly.state import files
 from onthefly.state.deliveries import REMEDY
 from onthefly.state.form import Form, Place
 from onthefly.state.frames import has_own_variables, script_frames, variables
+from onthefly.state.image import Image
 from onthefly.state.objects import find
 from onthefly.state.random import RandomStates
 from onthefly.state.ring import Entry, Ring
@@ -38,6 +39,8 @@ class Counters(NamedTuple):
     run: Callable[[], str]
     take: Callable[[], Any]
     """Everything of ours that goes back with the script."""
+    in_force: Callable[[], str]
+    """What of ours changes the script now, and no other process would do; empty: nothing."""
     check: Callable[[Any], None]
     """Refuses where that cannot go back."""
     put_back: Callable[[Any, str, str], None]
@@ -94,12 +97,17 @@ class Checkpoints:
             newest = self._ring.newest(lambda entry: entry.snapshot is not None)
             snapshot = Snapshot(frames, self._deliveries, newest.snapshot.snapshot if newest is not None else None)
             held = Held(snapshot, self._counters.take(), moment)
-            form = Form.of(find(_names(frames)), place, random=RandomStates.take().tree())
+            image, fault = outcome(Image, frames, self._deliveries.began)
+            form = Form.of(
+                find(_names(frames)), place, random=RandomStates.take().tree(), more={"points": moment.point},
+                image=image.finish if image is not None else None,
+            )  # fmt: skip
+            resume = image.obstacle or self._counters.in_force() if image is not None else f"{fault}"
         finally:
             del frames  # they refer to this one
         entry = self._ring.add(name, place, why, held)
         self._prepare()
-        self._writer.submit(form, name, self._wrote, {"reason": why})
+        self._writer.submit(form, name, self._wrote, {"reason": why, "resume": resume})
         return entry
 
     def keep(self, given: Any, moment: Moment, by: str) -> dict[str, Any]:

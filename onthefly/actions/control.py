@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from onthefly.actions import journal
+from onthefly.actions import journal, resume
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
@@ -41,12 +42,11 @@ from onthefly.state.receipt import Losses, Receipt
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
-    from pathlib import Path
-
     from torch.optim import Optimizer
 
     from onthefly.core.gate import Place
     from onthefly.protocol import AgentMessage, Metrics, State
+    from onthefly.state.form import Form
 
 GRACE_SECONDS = 5.0
 """Between SIGTERM and SIGKILL, where the script is to end at once."""
@@ -69,8 +69,9 @@ class Ties(NamedTuple):
     """Send what is recorded, as far as it is there."""
     serve: Callable[[], None]
     """Hold the training thread, where the gate is paused."""
-    went_back: Callable[[Place, str], None]
-    """The script is where it was then, in that run: count from there."""
+    went_back: Callable[[Place, str, str], None]
+    """The script is where it was then, in that run: count from there. Third: the name of the run that begins; empty: a
+    rewind's."""
 
 
 class Ours(NamedTuple):
@@ -111,9 +112,11 @@ class Control:
         self._optimizers = Optimizers(self.seen)
         self._gradients = Gradients(self._optimizers, self._prepare)
         self.subset = Subset(ties.loaders, ties.ranks, self._chosen, self.deliveries.behind)
+        self.resuming: resume.Resume | None = None
+        """While the script is on its way to where it goes on."""
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
-        counters = Counters(ties.run, self._ours, lambda ours: self.subset.check(ours.subset), self._put_back)
+        counters = Counters(ties.run, self._ours, self._in_force, lambda ours: self.subset.check(ours.subset), self._put_back)
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
@@ -151,7 +154,7 @@ class Control:
         if not isinstance(message, Records):
             self._names.update(message.values)
         self.watchdogs.take(message)
-        if self.deliveries.keeping and isinstance(message, Records):
+        if isinstance(message, Records) and (self.deliveries.keeping or not self._receipt.complete):
             for loss in losses(message):
                 self._losses.note(loss.step, loss.backward, loss.value)
                 self._compare(loss.backward, loss.value)
@@ -256,6 +259,12 @@ class Control:
             self._ties.place(), self._ties.run(), self._gradients.state(), self.subset.state(), list(self._journal.held)
         )
 
+    def _in_force(self) -> str:
+        """What another process would not do."""
+        if self._gradients.active or self.subset.active:
+            return "a change of gradients or samples by OnTheFly is in force, which no other process would make"
+        return ""
+
     def _put_back(self, state: Any, checkpoint: str, by: str) -> None:
         """The script is back at that checkpoint: so is what we count and change."""
         left = self._ties.place()
@@ -264,7 +273,7 @@ class Control:
         self.subset.put_back(subset)
         self._journal.held = list(held)
         self._receipt = self._losses.from_call(place.backward)
-        self._ties.went_back(place, run)
+        self._ties.went_back(place, run, "")
         self.gate.moved(place)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 
@@ -276,6 +285,18 @@ class Control:
         receipt.note(backward, loss)
         if receipt.complete:
             self._ties.notice(f"after the rewind: {receipt}", "")
+
+    def resume(self, folder: str, expected: str, run: str, told: Callable[[str], None], end: Callable[[str], None]) -> None:
+        """Let the script go on from a checkpoint of another process, as the run of that name."""
+
+        def arrived(form: Form, text: str) -> None:
+            self.resuming = None
+            self._receipt = resume.expected(expected)
+            self._ties.went_back(resume.moment_of(form), form.place.run, run)
+            self.gate.moved(resume.moment_of(form))
+            told(text)
+
+        self.resuming = resume.Resume(Path(folder), self.gate, self.deliveries, arrived, end)
 
     def _prepare(self) -> None:
         """Something is to be done before steps, or no more."""
