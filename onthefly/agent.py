@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from onthefly.actions.control import Control, Ties
-from onthefly.actions.resume import IMPOSSIBLE
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
 from onthefly.core.gate import Place, Plan
@@ -132,7 +131,7 @@ class Session:
         if settings.stop_on:
             self._control.stop_on(settings.stop_on)
         if settings.resume:
-            self._control.resume(settings.resume, settings.resume_expected, "resume1", report, self._give_up)
+            self._control.resume(settings, lambda: self._hang_up(CLOSE_SECONDS))
         if settings.replay and self._speaks:
             self._control.replay(Path(settings.replay))
         self._hang_up = link.around(self._link.close)
@@ -249,8 +248,7 @@ class Session:
         """Training has ended, by ``error`` if there is one: send what is left, say how it ended, wait a little."""
         if self._closed or os.getpid() != self._pid:
             return
-        if self._control.resuming is not None and error is None:
-            self._give_up(self._control.resuming.unarrived)
+        self._control.arrive_or_end(error)
         self._flush()
         if self.settings.hold and self._ranks() == 1 and self._speaks:
             self._stay(error)
@@ -367,13 +365,6 @@ class Session:
             self._announce("running", "", "")
         self._link.send(message)
         self._watch_over(message)
-
-    def _give_up(self, reason: str) -> None:
-        """The script cannot be resumed: end here, before it does anything that it has not done already."""
-        report(f"not resumed: {reason}")
-        self._announce("crashed", "", f"not resumed: {reason}")
-        self._hang_up(CLOSE_SECONDS)
-        os._exit(IMPOSSIBLE)
 
     def _announce(self, state: State, by: str, reason: str) -> None:
         place = self._place()

@@ -24,7 +24,7 @@ class Settings:
 
     __slots__ = (
         "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay", "resume",
-        "resume_expected", "session",
+        "resume_expected", "resume_run", "session",
         "steps", "stop_on", "strict", "target_pid", "world_size",
     )  # fmt: skip
 
@@ -52,6 +52,8 @@ class Settings:
         """``ONTHEFLY_RESUME`` (``--resume``): the folder of the checkpoint that the script goes on from."""
         self.resume_expected: str = env.get("ONTHEFLY_RESUME_EXPECTED", "")
         """``ONTHEFLY_RESUME_EXPECTED``: what the steps after it gave the first time, a file."""
+        self.resume_run: str = env.get("ONTHEFLY_RESUME_RUN", "resume1")
+        """``ONTHEFLY_RESUME_RUN``: what the run is called that begins there."""
         self.stop_on: str = env.get("ONTHEFLY_STOP_ON", "")
         """``ONTHEFLY_STOP_ON`` (``--stop-on``): watchdogs, by comma, that hold the script where they find something."""
         self.target_pid: int = _integer(env, "ONTHEFLY_TARGET", 0)

@@ -42,10 +42,12 @@ from onthefly.state.receipt import Losses, Receipt
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
+
     from torch.optim import Optimizer
 
     from onthefly.core.gate import Place
     from onthefly.protocol import AgentMessage, Metrics, State
+    from onthefly.settings import Settings
     from onthefly.state.form import Form
 
 GRACE_SECONDS = 5.0
@@ -116,7 +118,9 @@ class Control:
         """While the script is on its way to where it goes on."""
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
-        counters = Counters(ties.run, self._ours, self._in_force, lambda ours: self.subset.check(ours.subset), self._put_back)
+        counters = Counters(
+            ties.run, self._ours, self._in_force, lambda ours: self.subset.check(ours.subset), self._put_back
+        )
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
@@ -286,17 +290,28 @@ class Control:
         if receipt.complete:
             self._ties.notice(f"after the rewind: {receipt}", "")
 
-    def resume(self, folder: str, expected: str, run: str, told: Callable[[str], None], end: Callable[[str], None]) -> None:
-        """Let the script go on from a checkpoint of another process, as the run of that name."""
+    def resume(self, settings: Settings, hang_up: Callable[[], None]) -> None:
+        """Let the script go on from a checkpoint of another process; ``hang_up()`` sends what waits, and ends that."""
 
         def arrived(form: Form, text: str) -> None:
             self.resuming = None
-            self._receipt = resume.expected(expected)
-            self._ties.went_back(resume.moment_of(form), form.place.run, run)
+            self._receipt = resume.expected(settings.resume_expected)
+            self._ties.went_back(resume.moment_of(form), form.place.run, settings.resume_run)
             self.gate.moved(resume.moment_of(form))
-            told(text)
+            report(text)
 
-        self.resuming = resume.Resume(Path(folder), self.gate, self.deliveries, arrived, end)
+        def end(reason: str) -> None:
+            report(f"not resumed: {reason}")
+            self._ties.announce("crashed", "", f"not resumed: {reason}")
+            hang_up()
+            os._exit(resume.IMPOSSIBLE)
+
+        self.resuming = resume.Resume(Path(settings.resume), self.gate, self.deliveries, arrived, end)
+
+    def arrive_or_end(self, error: BaseException | None) -> None:
+        """The script has ended, by ``error`` if there is one: if it has not come to where it was, that is said."""
+        if self.resuming is not None and error is None:
+            self.resuming.give_up()
 
     def _prepare(self) -> None:
         """Something is to be done before steps, or no more."""

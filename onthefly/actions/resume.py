@@ -20,11 +20,12 @@ from onthefly.core.gate import Place as Moment
 from onthefly.core.gate import Plan
 from onthefly.errors import OnTheFlyError, Refused, outcome
 from onthefly.state import winding
+from onthefly.state.building import Unbuildable
 from onthefly.state.files import read_form
 from onthefly.state.frames import script_frames
 from onthefly.state.matching import Match
 from onthefly.state.random import RandomStates
-from onthefly.state.rebuilding import Loading, Rebuild, Unbuildable
+from onthefly.state.rebuilding import Loading, Rebuild
 from onthefly.state.receipt import Call, Receipt
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ class Resume:
         self, folder: Path, gate: Gate, deliveries: Deliveries, arrived: Callable[[Form, str], None],
         end: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """``folder``: of the checkpoint. ``arrived(form, told)`` is called when everything is back, before the script
-        goes on; ``end(reason)`` when it cannot be resumed, and does not return."""
+        """``folder``: of the checkpoint.
+
+        ``arrived(form, told)`` is called when everything is back, before the script goes on; ``end(reason)`` when it
+        cannot be resumed, and does not return.
+        """
         self._gate = gate
         self._deliveries = deliveries
         self._arrived, self._end = arrived, end
@@ -64,10 +68,9 @@ class Resume:
             raise Refused(f"{folder.name} holds no image of the script", "it was made by a version without --resume")
         self._plan()
 
-    @property
-    def unarrived(self) -> str:
-        """Why it is not resumed, at the end of a script that has not got there."""
-        return self._reason or "the script did not come to the place where the checkpoint was taken"
+    def give_up(self) -> None:
+        """The script has come to its end, and not to where it was."""
+        self._end(self._reason or "the script did not come to the place where the checkpoint was taken")
 
     def _plan(self) -> None:
         self._gate.plan(Plan("resume", "", self._reached, same=False, act=self._try))

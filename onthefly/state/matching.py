@@ -52,9 +52,7 @@ class Match:
     def arrived(self, frames: list[FrameType]) -> bool:
         """Whether the script stands where it stood: the same calls at the same instructions."""
         described = self.image["frames"]
-        return len(frames) == len(described) and all(
-            stands_at(frame, given) for frame, given in zip(frames, described)
-        )
+        return len(frames) == len(described) and all(stands_at(frame, given) for frame, given in zip(frames, described))
 
     def go(self, frames: list[FrameType]) -> None:
         """Match everything; :meth:`arrived` is true of these frames."""
@@ -110,8 +108,11 @@ class Match:
         kind = node["kind"]
         if kind == "tensor":
             return self._tensor_fits(node, value)
-        if kind in ("object", "data", "iterator", "loading", "array", "random", "opaque", "sequence", "buffer"):
+        if kind in ("object", "data", "iterator", "loading", "random", "opaque", "sequence", "buffer"):
             return type_name(type(value)) == node["type"]
+        if kind == "array":
+            same = type_name(type(value)) == node["type"] and list(value.shape) == node["shape"]
+            return same and str(value.dtype) == node["dtype"] and value.flags.writeable
         if kind == "ours":
             return is_ours(value)
         if kind == "function":
@@ -158,7 +159,10 @@ class Match:
                 yield token, held.get(key, MISSING)
         if "slots" in node:
             yield from self._entries(node["slots"], dict(_pairs(SLOTS.read(value))))
-        kind = node["kind"]
+        yield from self._parts(node["kind"], node, value)
+
+    def _parts(self, kind: str, node: dict[str, Any], live: Any) -> Iterator[tuple[Any, Any]]:
+        value: Any = live
         if kind == "object":
             if "class" in node:
                 yield node["class"], type(value)
@@ -167,7 +171,7 @@ class Match:
             yield from self._entries(node["content"], dict(_pairs(CLASS.read(value))))
         elif kind == "tensor":
             yield node.get("grad"), grad_of(value)
-        elif kind == "sequence" and type(value) is not frozenset:
+        elif kind == "sequence" and "frozenset" not in node["type"]:
             yield from zip(node["items"], value)
         elif kind == "function":
             yield from zip(node["cells"], value.__closure__ or ())

@@ -135,13 +135,15 @@ def wind(loading: Loading, told: Callable[[int, int], None]) -> Any:
 
 def states_of(tree: dict[str, Any]) -> RandomStates:
     """The random states that :meth:`RandomStates.tree` described."""
-    return RandomStates(
-        tree.get("python"), tree.get("numpy"), tree.get("torch"), tree.get("cuda"), tree.get("mps")
-    )
+    return RandomStates(tree.get("python"), tree.get("numpy"), tree.get("torch"), tree.get("cuda"), tree.get("mps"))
 
 
 def _take(iterator: Any, loader: Any, count: int, told: Callable[[int, int], None]) -> None:
-    if type(iterator) is _SingleProcessDataLoaderIter and loader.collate_fn is default_collate and _plain(loader.dataset):
+    if (
+        type(iterator) is _SingleProcessDataLoaderIter
+        and loader.collate_fn is default_collate
+        and _plain(loader.dataset)
+    ):
         for _ in range(count):
             iterator._next_index()
         iterator._num_yielded = count
