@@ -110,6 +110,7 @@ def check(home: Home, info: dict[str, Any], first: str) -> None:
     assert {(0, "train_loss"), (1, "train_loss"), (0, "val_loss")} <= names
 
 
+@FULL  # ranks of torchrun are, on every push, in tests/ranks/test_agreed.py
 def test_two_ranks_are_paused_at_one_step(home: Home) -> None:
     """By the one command, wherever each of them is; and both go on with what they had."""
     (home.folder / "s.py").write_text(scripts.TRAIN + """
