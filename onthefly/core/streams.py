@@ -11,6 +11,9 @@ TYPE_CHECKING = False  # the import of typing loads 20 modules, which the script
 if TYPE_CHECKING:
     from typing import Any
 
+LINE = 4096
+"""The buffer of C's standard output on a terminal, in bytes."""
+
 TAIL = 64 * 1024
 """How much of the held standard error is shown when a resume fails, in bytes."""
 
@@ -139,7 +142,9 @@ def _by_line(libc: "Any") -> None:
         stdout = ctypes.c_void_p.in_dll(libc, "stdout")
     except ValueError:
         return
-    libc.setvbuf(stdout, None, 1, ctypes.c_size_t(0))
+    libc.malloc.restype = ctypes.c_void_p
+    buffer = ctypes.c_void_p(libc.malloc(LINE))  # C's for good; without a new one glibc holds the next line back
+    libc.setvbuf(stdout, buffer, 1, ctypes.c_size_t(LINE))
 
 
 def _high(number: int) -> int:
