@@ -6,6 +6,7 @@ What is in memory is everything live (:mod:`onthefly.state.snapshot`); what is o
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from onthefly.state.objects import find
 from onthefly.state.random import RandomStates
 from onthefly.state.ring import Entry, Ring
 from onthefly.state.snapshot import Snapshot
+from onthefly.state.written import written_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +77,9 @@ class Checkpoints:
         self._counters = counters
         self._ring = Ring(folder)
         self._writer = files.Writer(folder, guard)
+        self._written = written_here()
+        self._exempt = (os.path.realpath(folder.parent) + os.sep,)
+        """No file of the script's is in there."""
         self._prepared = False
         self.keeping = Keep(every=0, on_pause=False)
         """As the command ``keep`` left it."""
@@ -98,8 +103,12 @@ class Checkpoints:
             snapshot = Snapshot(frames, self._deliveries, newest.snapshot.snapshot if newest is not None else None)
             held = Held(snapshot, self._counters.take(), moment)
             image, fault = outcome(Image, frames, self._deliveries.began)
+            more = {
+                "points": moment.point,
+                "files": self._written.record(self._exempt),
+            }  # the open ones are written out
             form = Form.of(
-                find(_names(frames)), place, random=RandomStates.take().tree(), more={"points": moment.point},
+                find(_names(frames)), place, random=RandomStates.take().tree(), more=more,
                 image=image.finish if image is not None else None,
             )  # fmt: skip
             resume = image.obstacle or self._counters.in_force() if image is not None else f"{fault}"

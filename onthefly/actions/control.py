@@ -293,20 +293,18 @@ class Control:
     def resume(self, settings: Settings, hang_up: Callable[[], None]) -> None:
         """Let the script go on from a checkpoint of another process; ``hang_up()`` sends what waits, and ends that."""
 
-        def arrived(form: Form, text: str) -> None:
+        def arrived(form: Form) -> None:
             self.resuming = None
             self._receipt = resume.expected(settings.resume_expected)
             self._ties.went_back(resume.moment_of(form), form.place.run, settings.resume_run)
             self.gate.moved(resume.moment_of(form))
-            report(text)
 
         def end(reason: str) -> None:
-            report(f"not resumed: {reason}")
             self._ties.announce("crashed", "", f"not resumed: {reason}")
             hang_up()
             os._exit(resume.IMPOSSIBLE)
 
-        self.resuming = resume.Resume(Path(settings.resume), self.gate, self.deliveries, arrived, end)
+        self.resuming = resume.Resume(Path(settings.resume), self.gate, self.deliveries, arrived, end, self._guard)
 
     def arrive_or_end(self, error: BaseException | None) -> None:
         """The script has ended, by ``error`` if there is one: if it has not come to where it was, that is said."""

@@ -12,18 +12,20 @@ What it prints and writes on the way there is held back (:mod:`onthefly.state.ou
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from onthefly.core.gate import Place as Moment
 from onthefly.core.gate import Plan
-from onthefly.errors import OnTheFlyError, Refused, outcome
-from onthefly.state import winding
+from onthefly.errors import OnTheFlyError, Refused, outcome, report
+from onthefly.state import winding, written
 from onthefly.state.building import Unbuildable
 from onthefly.state.files import read_form
 from onthefly.state.frames import script_frames
 from onthefly.state.matching import Match
+from onthefly.state.outputs import Outputs
 from onthefly.state.random import RandomStates
 from onthefly.state.rebuilding import Loading, Rebuild
 from onthefly.state.receipt import Call, Receipt
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from onthefly.core.gate import Gate
+    from onthefly.errors import Guard
     from onthefly.state.deliveries import Deliveries
     from onthefly.state.form import Form
 
@@ -47,18 +50,23 @@ class Resume:
     """One resume, from the start of the process until the script is where it was."""
 
     def __init__(
-        self, folder: Path, gate: Gate, deliveries: Deliveries, arrived: Callable[[Form, str], None],
-        end: Callable[[str], None],
+        self, folder: Path, gate: Gate, deliveries: Deliveries, arrived: Callable[[Form], None],
+        end: Callable[[str], None], guard: Guard,
     ) -> None:  # fmt: skip
         """``folder``: of the checkpoint.
 
-        ``arrived(form, told)`` is called when everything is back, before the script goes on; ``end(reason)`` when it
+        ``arrived(form)`` is called when everything is back, before the script goes on; ``end(reason)`` when it
         cannot be resumed, and does not return.
         """
         self._gate = gate
         self._deliveries = deliveries
         self._arrived, self._end = arrived, end
         self._form = read_form(folder)
+        session = folder.parent.parent
+        self._cut = session / "resumes" / f"cut-{os.getpid()}"
+        exempt = (os.path.realpath(session.parent.parent) + os.sep,)
+        self._outputs = Outputs(session / "resumes" / f"backup-{os.getpid()}", guard, exempt)
+        self._outputs.hold()
         self._image: dict[str, Any] = self._form.sections.get("script") or {}
         self._arrivals = 0
         self._next = 1
@@ -70,7 +78,7 @@ class Resume:
 
     def give_up(self) -> None:
         """The script has come to its end, and not to where it was."""
-        self._end(self._reason or "the script did not come to the place where the checkpoint was taken")
+        self._fail(self._reason or "the script did not come to the place where the checkpoint was taken")
 
     def _plan(self) -> None:
         self._gate.plan(Plan("resume", "", self._reached, same=False, act=self._try))
@@ -80,8 +88,9 @@ class Resume:
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         if not Match(self._image).arrived(frames):
             if moment.step > self._form.place.step:
-                self._end(self._reason or "the script takes another way than it took")
+                self._fail(self._reason or "the script takes another way than it took")
             return False
+        self._outputs.progress(moment.step, self._form.place.step)
         self._arrivals += 1
         if self._arrivals < self._next and moment.step != self._form.place.step:
             return False
@@ -94,30 +103,42 @@ class Resume:
         try:
             match = Match(self._image)
             match.go(frames)
-            rebuild = Rebuild(match, self._wind, last=moment.step >= self._form.place.step)
+            rebuild = Rebuild(match, self._wind, self._cut, last=moment.step >= self._form.place.step)
             try:
                 rebuild.check()
             except Unbuildable as reason:
                 self._reason = str(reason)
                 states.put_back()
                 if moment.step >= self._form.place.step:
-                    self._end(self._reason)
+                    self._fail(self._reason)
                 self._plan()
                 return
             _, fault = outcome(self._put_in, rebuild)
             if fault is not None:
-                self._end(f"{type(fault).__name__}: {fault}" if not isinstance(fault, OnTheFlyError) else str(fault))
+                self._fail(f"{type(fault).__name__}: {fault}" if not isinstance(fault, OnTheFlyError) else str(fault))
         finally:
             del frames
         place, steps = self._form.place, moment.step
         told = f"resumed at step {place.step} of {place.run}"
         if steps > 1:
             told += f", after {steps} steps that had to be run again ({self._reason})" if self._reason else ""
-        self._arrived(self._form, told)
+        self._arrived(self._form)
+        report("; ".join([told, *rebuild.told]))
 
     def _put_in(self, rebuild: Rebuild) -> None:
+        if self._outputs.refused:
+            raise Refused(self._outputs.refused)
+        rebuild.told += self._outputs.put_files_back()
+        files: list[dict[str, Any]] = self._form.sections.get("files") or []
+        rebuild.told += written.put_back(files, self._cut)
         rebuild.write()
+        written.written_here().adopt(files)
+        rebuild.told += self._outputs.release()
         winding.states_of(self._form.random).put_back()
+
+    def _fail(self, reason: str) -> None:
+        self._outputs.fail(f"not resumed: {reason}")
+        self._end(reason)
 
     def _wind(self, loading: Loading) -> None:
         made = winding.wind(loading, lambda done, of: None)

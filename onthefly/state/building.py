@@ -208,8 +208,10 @@ class Builder:
             raise Unbuildable(f"{node['name']}, a {node['type']}, cannot be set to its place")
         return made
 
-    def _build_buffer(self, number: int, node: dict[str, Any]) -> Any:
-        return self._shell(number, io.StringIO() if node["type"].endswith("StringIO") else io.BytesIO())
+    def _build_file(self, number: int, node: dict[str, Any]) -> Any:
+        if node["file"]["kind"] == "memory":
+            return self._shell(number, io.StringIO() if node["type"].endswith("StringIO") else io.BytesIO())
+        return self._refuse(number, node)
 
     def _build_loading(self, number: int, node: dict[str, Any]) -> Any:
         if node.get("ended"):
@@ -236,7 +238,7 @@ _EMPTY: dict[str, Callable[[dict[str, Any]], Any]] = {
     values.type_name(collections.Counter): lambda node: collections.Counter(),
     values.type_name(collections.deque): lambda node: collections.deque(maxlen=node["maxlen"]),
     values.type_name(collections.defaultdict): lambda node: collections.defaultdict(),
-    values.type_name(array.array): lambda node: array.array(node["typecode"])  # pyright: ignore[reportDeprecated],
+    values.type_name(array.array): lambda node: array.array(node["typecode"]),  # pyright: ignore[reportDeprecated]
     values.type_name(CellType): lambda node: CellType(),
 }
 
@@ -255,12 +257,11 @@ _BUILDERS: dict[str, Callable[[Builder, int, dict[str, Any]], Any]] = {
     "array": Builder._build_array,
     "random": Builder._build_random,
     "iterator": Builder._build_iterator,
-    "buffer": Builder._build_buffer,
     "loading": Builder._build_loading,
     "data": Builder._refuse,
     "generator": Builder._refuse,
     "running": Builder._refuse,
     "opaque": Builder._refuse,
-    "file": Builder._refuse,
+    "file": Builder._build_file,
     "ours": Builder._refuse,
 }

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter  # pyright: ignore[reportPrivateUsage]
 
 from onthefly.bundle import arrays
-from onthefly.state import script, values
+from onthefly.state import openfiles, script, values
 from onthefly.state.codes import code_id, name_of
 from onthefly.state.contents import CLASS, LOADER
 from onthefly.state.iterators import kind_of, length_left, native, over
@@ -120,6 +120,16 @@ def _loader(image: Image, value: Any, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _file(image: Image, value: Any, name: str) -> dict[str, Any]:
+    """An open file, whose buffer is written out; of the three standard streams nothing is kept, nor of pipes."""
+    described = openfiles.describe(value)
+    if described is None and not value.closed:
+        image.obstacle = image.obstacle or f"{name}, a {type(value).__name__}, is open, and cannot be carried on"
+    if described is None or described["kind"] in ("other", "standard", "closed"):
+        return values.opaque(value)
+    return {"kind": "file", "type": values.type_name(type(value)), "file": described}
+
+
 def _loader_iterator(image: Image, value: Any, name: str) -> dict[str, Any]:
     node: dict[str, Any] = {"kind": "loading", "type": values.type_name(type(value))}
     began = image.loading(value)
@@ -182,5 +192,5 @@ _DESCRIBED: tuple[tuple[Any, Callable[[Image, Any, str], dict[str, Any]]], ...] 
     (DataLoader, _loader),
     (_BaseDataLoaderIter, _loader_iterator),
     (GeneratorType, _generator),
-    (io.IOBase, lambda image, value, name: values.file(value)),
+    (io.IOBase, _file),
 )

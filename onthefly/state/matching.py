@@ -108,7 +108,7 @@ class Match:
         kind = node["kind"]
         if kind == "tensor":
             return self._tensor_fits(node, value)
-        if kind in ("object", "data", "iterator", "loading", "random", "opaque", "sequence", "buffer"):
+        if kind in ("object", "data", "iterator", "loading", "random", "opaque", "sequence", "file"):
             return type_name(type(value)) == node["type"]
         if kind == "array":
             same = type_name(type(value)) == node["type"] and list(value.shape) == node["shape"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from onthefly.state import remaking, script, stack, values
+from onthefly.state import openfiles, remaking, script, stack, values
 from onthefly.state.building import Builder, Unbuildable
 from onthefly.state.contents import CLASS, GLOBALS, SLOTS, form_of
 from onthefly.state.frames import has_own_variables, managed, set_variables, variables
@@ -22,6 +22,7 @@ from onthefly.state.tensors import grad_of, sample_of, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import FrameType
 
     from onthefly.state.matching import Match
@@ -43,15 +44,20 @@ class Loading(NamedTuple):
 class Rebuild:
     """One image on its way into this process."""
 
-    def __init__(self, match: Match, winder: Callable[[Loading], None], *, last: bool = False) -> None:
+    def __init__(self, match: Match, winder: Callable[[Loading], None], cut: Path, *, last: bool = False) -> None:
         """``winder(loading)`` lets an iterator of a loader go on from its place.
+
+        ``cut``: a folder for what is cut off files that go on where they were.
 
         ``last``: the script has been run again up to the very step, so that what nobody can read is as it was.
         """
         self._match = match
         self._nodes = match.nodes
         self._winder = winder
+        self._cut = cut
         self._last = last
+        self.told: list[str] = []
+        """What is not as it was, though it was put back, in sentences."""
         self._builder = builder = Builder(match)
         self._value, self._values, self._made = builder.value, builder.values, builder.made
 
@@ -172,11 +178,10 @@ class Rebuild:
                 form: Any = form_of(cell)
                 form.write(cell, self._values(self._nodes[token[0]]["content"]))
 
-    def _write_buffer(self, node: dict[str, Any], live: Any) -> None:
-        live.seek(0)
-        live.truncate()
-        live.write(node["text"])
-        live.seek(node["at"])
+    def _write_file(self, node: dict[str, Any], live: Any) -> None:
+        told = openfiles.restore(live, node["file"], self._cut)
+        if told:
+            self.told.append(told)
 
     def _write_again(self) -> None:
         """What winding the loaders has moved, and iterators that can be made only over what is written."""
@@ -233,6 +238,6 @@ _WRITERS: dict[str, Callable[[Rebuild, dict[str, Any], Any], None]] = {
     "array": Rebuild._write_array,
     "random": Rebuild._write_random,
     "function": Rebuild._write_function,
-    "buffer": Rebuild._write_buffer,
+    "file": Rebuild._write_file,
     "generator": lambda rebuild, node, live: rebuild._write_frame(live.gi_frame, node["frame"], waits=True),
 }

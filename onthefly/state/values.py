@@ -136,15 +136,6 @@ class _Digest:
         return len(data)
 
 
-def file(value: Any) -> dict[str, Any]:
-    """An open file, or a text in memory."""
-    if isinstance(value, (io.StringIO, io.BytesIO)):
-        return {
-            "kind": "buffer", "type": type_name(type(value)), "text": value.getvalue(), "at": value.tell()
-        } if not value.closed else opaque(value)  # fmt: skip
-    return opaque(value)
-
-
 def settings_of(value: Any, token: Callable[[Any], Any]) -> dict[str, Any]:
     """What a container is made with, beside its content."""
     if isinstance(value, collections.deque):

@@ -9,6 +9,7 @@ around the script: it misses those that are elsewhere, and reads data sets.
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import stat
 import sys
@@ -74,6 +75,12 @@ class Written:
                 continue  # it is gone, or not ours to read
             found[path] = entry
         return list(found.values())
+
+
+@functools.lru_cache(maxsize=1)
+def written_here() -> Written:
+    """The one of this process, from the first call on."""
+    return Written()
 
 
 def put_back(record: Iterable[dict[str, Any]], kept: Path) -> list[str]:
