@@ -25,9 +25,8 @@ def differences(whole: Ran, before: str, resumed: Ran, cut: tuple[int, int] | No
     if resumed.code != whole.code:
         found.append(f"exit code {resumed.code}, not {whole.code}")
     found += _printed(whole.out, before, resumed.out, cut)
-    rest = without_ours(resumed.err)
-    if not without_ours(whole.err).endswith(rest):
-        found.append(f"standard error: {_first(without_ours(whole.err)[-len(rest) :], rest)}")
+    if not whole.theirs.endswith(resumed.theirs):
+        found.append(f"standard error: {_first(whole.theirs[-len(resumed.theirs) :], resumed.theirs)}")
     return found + files(whole.files, resumed.files)
 
 
@@ -100,11 +99,6 @@ def _distance(a: torch.Tensor, b: torch.Tensor) -> str:
     if a.shape != b.shape or a.dtype != b.dtype or a.stride() != b.stride():
         return f"{b.dtype} {tuple(b.shape)} for {a.dtype} {tuple(a.shape)}"
     return f"{(a.double() - b.double()).abs().max().item():g}"
-
-
-def without_ours(text: str) -> str:
-    """Standard error without the lines that OnTheFly says."""
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("onthefly: "))
 
 
 def _first(wanted: str, given: str) -> str:

@@ -36,34 +36,28 @@ class Result(NamedTuple):
         return self.verdict != WRONG
 
 
-def prove(case: Case, cuts: Sequence[Cut], folder: Path, whole: Ran | None = None) -> Result:
+def prove(case: Case, cuts: Sequence[Cut], folder: Path, whole: Ran | None = None, home: Path | None = None) -> Result:
     """Interrupt at each of ``cuts`` in turn, resume each time, and compare the end with ``whole`` (a plain run)."""
-    bench = Bench(folder, case.name, case.unit)
-    try:
-        return _prove(case, cuts, bench, whole or bench.plain())
-    finally:
-        bench.close()
+    with Bench(folder, case.name, case.unit, home) as bench:
+        return judge(case, cuts, bench, whole or bench.plain())
 
 
-def prove_on(case: Case, points: Sequence[int], folder: Path) -> list[Result]:
+def prove_on(case: Case, points: Sequence[int], folder: Path, home: Path | None = None) -> list[Result]:
     """Make a checkpoint at each of ``points`` and go on to the end; resume from each, and compare with that end.
 
     For scripts that nobody seeded, and the way that takes the fewest processes.
     """
-    bench = Bench(folder, case.name, case.unit)
-    try:
+    with Bench(folder, case.name, case.unit, home) as bench:
         whole = bench.watched(Cut(points[0], "on", more=tuple(points[1:])))
-        results: list[Result] = []
-        for point in points:
-            cut = Cut(point, "on")
-            refusal = _unwritten(bench.checkpoint(point), (cut,))
-            if refusal is None:
-                bench.put(whole.files)
-                refusal = _judged(case, whole, None, bench.watched(None, bench.checkpoint(point)), (cut,))
-            results.append(refusal)
-        return results
-    finally:
-        bench.close()
+        return [_resumed_on(case, Cut(point, "on"), bench, whole) for point in points]
+
+
+def _resumed_on(case: Case, cut: Cut, bench: Bench, whole: Ran) -> Result:
+    refusal = _not_to_be_resumed(bench, whole, (cut,))
+    if refusal is not None:
+        return refusal
+    bench.put(whole.files)
+    return _judged(case, whole, None, bench.watched(None, bench.checkpoint(cut.point)), (cut,))
 
 
 def total(case: Case, whole: Ran) -> int:
@@ -82,11 +76,12 @@ def drawn(case: Case, whole: Ran, chance: random.Random) -> list[list[Cut]]:
     two = point(one + 1, min(one + 5, last))
     return [
         [Cut(point(), "hold")], [Cut(point(1, last - 3), "kill", chance.randint(1, 3))],
-        [Cut(point(), "stop", chance.randint(0, 2))], [Cut(one, "hold"), Cut(two, "hold")],
+        [Cut(point(1, last - 2), "stop", chance.randint(0, 2))], [Cut(one, "hold"), Cut(two, "hold")],
     ]  # fmt: skip
 
 
-def _prove(case: Case, cuts: Sequence[Cut], bench: Bench, whole: Ran) -> Result:
+def judge(case: Case, cuts: Sequence[Cut], bench: Bench, whole: Ran) -> Result:
+    """What becomes of that chain of cuts on that bench."""
     done: tuple[Cut, ...] = ()
     before: str | None = ""
     ran = bench.watched(cuts[0])
@@ -95,9 +90,7 @@ def _prove(case: Case, cuts: Sequence[Cut], bench: Bench, whole: Ran) -> Result:
         before = before + ran.out if before is not None and cut.way == "hold" else None
         if before is not None and not whole.out.startswith(before):
             return Result(WRONG, done, "what was printed before the cut differs")
-        if not (bench.checkpoint(cut.point) / "manifest.json").exists():
-            return Result(WRONG, done, f"no checkpoint was made; exit code {ran.code}: {ran.err[-500:]}")
-        refusal = _unwritten(bench.checkpoint(cut.point), done)
+        refusal = _not_to_be_resumed(bench, ran, done)
         if refusal is not None:
             return refusal
         then = cuts[place + 1] if place + 1 < len(cuts) else None
@@ -107,8 +100,13 @@ def _prove(case: Case, cuts: Sequence[Cut], bench: Bench, whole: Ran) -> Result:
     return _judged(case, whole, before, ran, done)
 
 
-def _unwritten(checkpoint: Path, cuts: tuple[Cut, ...]) -> Result | None:
-    reason = json.loads((checkpoint / "manifest.json").read_bytes()).get("resume", "")
+def _not_to_be_resumed(bench: Bench, ran: Ran, cuts: tuple[Cut, ...]) -> Result | None:
+    """Where the process made no checkpoint, or one that says why nothing can be resumed from it."""
+    try:
+        manifest = json.loads((bench.checkpoint(cuts[-1].point) / "manifest.json").read_bytes())
+    except FileNotFoundError:
+        return Result(WRONG, cuts, f"no checkpoint was made; exit code {ran.code}: {ran.err[-500:]}")
+    reason = manifest.get("resume", "")
     return Result(UNWRITTEN, cuts, reason) if reason else None
 
 
@@ -117,7 +115,7 @@ def _refused(ran: Ran) -> bool:
 
 
 def _judged(case: Case, whole: Ran, before: str | None, ran: Ran, cuts: tuple[Cut, ...]) -> Result:
-    said = "; ".join(line.partition(": ")[2] for line in ran.ours if "dashboard" not in line)
+    said = "; ".join(line.partition(": ")[2].strip() for line in ran.ours if "dashboard" not in line)
     if _refused(ran):
         return Result(REFUSED, cuts, said)
     point, each = cuts[-1].point, case.points

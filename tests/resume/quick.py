@@ -31,7 +31,8 @@ def main() -> int:
     try:
         whole = None
         if case.seeded and options.way != "on":
-            whole = Bench(folder, case.name).plain()
+            with Bench(folder, case.name) as bench:
+                whole = bench.plain()
             if whole.code:
                 sys.stderr.write(whole.err)
         end = total(case, whole) if whole else 30

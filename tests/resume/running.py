@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -24,6 +25,8 @@ from tests.conftest import REPOSITORY, running, wait_for
 SCRIPTS = Path(__file__).with_name("scripts")
 SECONDS = 100.0
 """The longest that one process may take."""
+
+OURS = re.compile(r"onthefly: [^\n]*\n")
 
 PLAIN = {k: v for k, v in os.environ.items() if not k.startswith(("ONTHEFLY_", "PYTHON"))}
 PLAIN.update(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")
@@ -59,23 +62,31 @@ class Ran(NamedTuple):
     @property
     def ours(self) -> list[str]:
         """The lines that OnTheFly said."""
-        return [line for line in self.err.splitlines() if line.startswith("onthefly: ")]
+        return OURS.findall(self.err)
+
+    @property
+    def theirs(self) -> str:
+        """Standard error without these lines, which may come where the script has not ended its own."""
+        return OURS.sub("", self.err)
 
 
 class Bench:
-    """Folders for the processes of one script, and the hub that they share."""
+    """Folders for the processes of one script, and the hub that they share; to be used in a ``with`` block."""
 
-    def __init__(self, folder: Path, script: str, steps_are: str = "point") -> None:
-        """``steps_are``: what is counted, ``point`` or, for scripts without an optimizer, ``backward``."""
+    def __init__(self, folder: Path, script: str, unit: str = "point", home: Path | None = None) -> None:
+        """``unit``: what is counted, ``point`` or, for scripts without an optimizer, ``backward``.
+
+        ``home``: runtime and data folders of a hub that others use too; else one of its own is ended with it.
+        """
         self.folder = folder
         self.script = SCRIPTS / f"{script}.py"
         self.session = "".join(secrets.choice("23456789abcdefghjkmnpqrstuvwxyz") for _ in range(8))
-        self._unit = steps_are
+        self._unit, self._home, self._own = unit, home or folder, home is None
         self._count = 0
         self._environment = {
             **PLAIN,
-            "ONTHEFLY_RUNTIME_DIR": str(folder / "runtime"),
-            "ONTHEFLY_DATA_DIR": str(folder / "data"),
+            "ONTHEFLY_RUNTIME_DIR": str(self._home / "runtime"),
+            "ONTHEFLY_DATA_DIR": str(self._home / "data"),
             "ONTHEFLY_PORT": "47820",
             "ONTHEFLY_IDLE_SECONDS": "20",
             "ONTHEFLY_STRICT": "1",
@@ -86,7 +97,7 @@ class Bench:
 
     def checkpoint(self, point: int) -> Path:
         """The folder of the checkpoint made there."""
-        return self.folder / "data" / "sessions" / self.session / "checkpoints" / f"at{point}"
+        return self._home / "data" / "sessions" / self.session / "checkpoints" / f"at{point}"
 
     def plain(self) -> Ran:
         """Without OnTheFly, to its end."""
@@ -117,14 +128,12 @@ class Bench:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_bytes(content)
 
-    def close(self) -> None:
-        """End the hub."""
-        try:
-            pid = json.loads((self.folder / "runtime" / "hub.json").read_bytes())["pid"]
-            os.kill(pid, signal.SIGTERM)
-        except (OSError, ValueError):
-            return
-        wait_for("the hub's end", lambda: not running(pid))
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._own:
+            end_hub(self._home)
 
     def _work(self, name: str, keep: bool = False) -> Path:
         """The script's folder: of the same length of path in both ways, for scripts that print it."""
@@ -197,6 +206,16 @@ class _Still:
         if now != self._last:
             self._last, self._since = now, time.monotonic()
         return time.monotonic() - self._since > 0.3
+
+
+def end_hub(home: Path) -> None:
+    """End the hub that uses these folders, if one runs."""
+    try:
+        pid = json.loads((home / "runtime" / "hub.json").read_bytes())["pid"]
+        os.kill(pid, signal.SIGTERM)
+    except (OSError, ValueError):
+        return
+    wait_for("the hub's end", lambda: not running(pid))
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
