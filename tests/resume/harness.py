@@ -38,7 +38,7 @@ class Result(NamedTuple):
 
 def prove(case: Case, cuts: Sequence[Cut], folder: Path, whole: Ran | None = None, home: Path | None = None) -> Result:
     """Interrupt at each of ``cuts`` in turn, resume each time, and compare the end with ``whole`` (a plain run)."""
-    with Bench(folder, case.name, case.unit, home) as bench:
+    with Bench(folder, case, home) as bench:
         return judge(case, cuts, bench, whole or bench.plain())
 
 
@@ -47,7 +47,7 @@ def prove_on(case: Case, points: Sequence[int], folder: Path, home: Path | None 
 
     For scripts that nobody seeded, and the way that takes the fewest processes.
     """
-    with Bench(folder, case.name, case.unit, home) as bench:
+    with Bench(folder, case, home) as bench:
         whole = bench.watched(Cut(points[0], "on", more=tuple(points[1:])))
         return [_resumed_on(case, Cut(point, "on"), bench, whole) for point in points]
 

@@ -31,7 +31,7 @@ def main() -> int:
     try:
         whole = None
         if case.seeded and options.way != "on":
-            with Bench(folder, case.name) as bench:
+            with Bench(folder, case) as bench:
                 whole = bench.plain()
             if whole.code:
                 sys.stderr.write(whole.err)

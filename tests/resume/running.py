@@ -17,10 +17,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.launch import shim_folder
 from tests.conftest import REPOSITORY, running, wait_for
+
+if TYPE_CHECKING:
+    from tests.resume.cases import Case
 
 SCRIPTS = Path(__file__).with_name("scripts")
 SECONDS = 100.0
@@ -73,15 +76,12 @@ class Ran(NamedTuple):
 class Bench:
     """Folders for the processes of one script, and the hub that they share; to be used in a ``with`` block."""
 
-    def __init__(self, folder: Path, script: str, unit: str = "point", home: Path | None = None) -> None:
-        """``unit``: what is counted, ``point`` or, for scripts without an optimizer, ``backward``.
-
-        ``home``: runtime and data folders of a hub that others use too; else one of its own is ended with it.
-        """
+    def __init__(self, folder: Path, case: Case, home: Path | None = None) -> None:
+        """``home``: runtime and data folders of a hub that others use too; else one of its own is ended with it."""
         self.folder = folder
-        self.script = SCRIPTS / f"{script}.py"
+        self.script = SCRIPTS / f"{case.name}.py"
         self.session = "".join(secrets.choice("23456789abcdefghjkmnpqrstuvwxyz") for _ in range(8))
-        self._unit, self._home, self._own = unit, home or folder, home is None
+        self._case, self._home, self._own = case, home or folder, home is None
         self._count = 0
         self._environment = {
             **PLAIN,
@@ -106,14 +106,14 @@ class Bench:
 
     def watched(self, cut: Cut | None, resume: Path | None = None) -> Ran:
         """Under OnTheFly, from the start or resumed from a checkpoint, to its end or to the cut."""
-        out = self._work("watched", keep=resume is not None)
+        out = self._work("watch", keep=resume is not None)
         environment = {**self._environment, "ONTHEFLY_SESSION": self.session}
         if resume is not None:
             environment["ONTHEFLY_RESUME"] = str(resume)
         if cut is not None:
             environment["ONTHEFLY_REPLAY"] = str(self._journal(cut))
         if cut is not None and cut.way == "stop":
-            environment["ONTHEFLY_STEPS"] = str(cut.point + cut.later)
+            environment["ONTHEFLY_STEPS"] = str(-(-(cut.point + cut.later) // self._case.points))
         # As the launcher does, with the process's own id; exec keeps it.
         command = ["/bin/sh", "-c", 'export ONTHEFLY_TARGET=$$; exec "$@"', "sh", sys.executable]
         process = self._start([*command, str(self.script), str(out)], environment)
@@ -123,7 +123,7 @@ class Bench:
 
     def put(self, files: dict[str, bytes]) -> None:
         """Have the folder of the watched script hold these files."""
-        out = self._work("watched")
+        out = self._work("watch")
         for name, content in files.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_bytes(content)
@@ -137,7 +137,7 @@ class Bench:
 
     def _work(self, name: str, keep: bool = False) -> Path:
         """The script's folder: of the same length of path in both ways, for scripts that print it."""
-        out = self.folder / name[:5].ljust(5, "_") / "out"
+        out = self.folder / name / "out"
         if not keep:
             shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ class Bench:
         return path
 
     def _entry(self, name: str, at: int, args: dict[str, Any]) -> dict[str, Any]:
-        point = at if self._unit == "point" else 0
+        point = at if self._case.unit == "point" else 0
         return {"name": name, "args": args, "after": {}, "point": point, "backward": at, "step": at}
 
     def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:

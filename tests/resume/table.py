@@ -67,7 +67,7 @@ def row(case: Case, seed: int, home: Path) -> Row:
     try:
         if not case.seeded:
             return Row(case, prove_on(case, sorted(chance.sample(range(2, 28), 4)), folder, home))
-        with Bench(folder / "plain", case.name, case.unit, home) as bench:
+        with Bench(folder / "plain", case, home) as bench:
             whole = bench.plain()
         chains = enumerate(drawn(case, whole, chance))
         return Row(case, [prove(case, cuts, folder / str(place), whole, home) for place, cuts in chains])

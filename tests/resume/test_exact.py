@@ -52,7 +52,7 @@ def test_wherever_it_is_interrupted_it_is_exact_or_refused(name: str, tmp_path: 
     if case.missing:
         pytest.skip(case.missing)
     if case.seeded:
-        with Bench(tmp_path / "plain", name, case.unit, home) as bench:
+        with Bench(tmp_path / "plain", case, home) as bench:
             whole = bench.plain()
         chains = drawn(case, whole, chance)
         results = [prove(case, cuts, tmp_path / str(place), whole, home) for place, cuts in enumerate(chains)]

@@ -41,7 +41,7 @@ class Pretended(Bench):
     """Runs nothing: what the processes left is given."""
 
     def __init__(self, folder: Path, ran: list[Ran], manifest: str = "{}") -> None:
-        super().__init__(folder, CASE.name)
+        super().__init__(folder, CASE)
         self.ran, self.manifest = ran, manifest
 
     def watched(self, cut: Cut | None, resume: Path | None = None) -> Ran:
@@ -149,7 +149,7 @@ def test_a_rerun_from_the_start_is_no_resume(tmp_path: Path) -> None:
             return super().watched(cut)
 
     case = CASES["range_steps"]
-    with Forgetful(tmp_path, case.name) as bench:
+    with Forgetful(tmp_path, case) as bench:
         whole = bench.plain()
         result = judge(case, [Cut(20, "kill", 3)], bench, whole)
     assert result.verdict == WRONG
