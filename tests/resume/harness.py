@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.resume.compare import STEP, differences
-from tests.resume.running import Bench, Cut, Ran
+from tests.resume.running import LAUNCHED, Bench, Cut, Ran
 
 if TYPE_CHECKING:
     import random
@@ -36,18 +36,27 @@ class Result(NamedTuple):
         return self.verdict != WRONG
 
 
-def prove(case: Case, cuts: Sequence[Cut], folder: Path, whole: Ran | None = None, home: Path | None = None) -> Result:
+def prove(
+    case: Case,
+    cuts: Sequence[Cut],
+    folder: Path,
+    whole: Ran | None = None,
+    home: Path | None = None,
+    launched: bool = LAUNCHED,
+) -> Result:
     """Interrupt at each of ``cuts`` in turn, resume each time, and compare the end with ``whole`` (a plain run)."""
-    with Bench(folder, case, home) as bench:
+    with Bench(folder, case, home, launched) as bench:
         return judge(case, cuts, bench, whole or bench.plain())
 
 
-def prove_on(case: Case, points: Sequence[int], folder: Path, home: Path | None = None) -> list[Result]:
+def prove_on(
+    case: Case, points: Sequence[int], folder: Path, home: Path | None = None, launched: bool = LAUNCHED
+) -> list[Result]:
     """Make a checkpoint at each of ``points`` and go on to the end; resume from each, and compare with that end.
 
     For scripts that nobody seeded, and the way that takes the fewest processes.
     """
-    with Bench(folder, case, home) as bench:
+    with Bench(folder, case, home, launched) as bench:
         whole = bench.watched(Cut(points[0], "on", more=tuple(points[1:])))
         return [_resumed_on(case, Cut(point, "on"), bench, whole) for point in points]
 

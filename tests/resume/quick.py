@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.resume.cases import CASES
 from tests.resume.harness import WRONG, prove, prove_on, total
-from tests.resume.running import Bench, Cut
+from tests.resume.running import LAUNCHED, Bench, Cut
 
 
 def main() -> int:
@@ -24,7 +24,9 @@ def main() -> int:
     parser.add_argument("--way", choices=("hold", "kill", "stop", "on"), default="hold", help="how it is interrupted")
     parser.add_argument("--later", type=int, default=2, help="pause points between checkpoint and kill or stop")
     parser.add_argument("--keep", action="store_true", help="leave the folder, with all that was written and said")
+    parser.add_argument("--direct", action="store_true", help="without the launcher: no receipt, fewer processes")
     options = parser.parse_args()
+    launched = LAUNCHED and not options.direct
     case = CASES[options.script]
     folder = Path(tempfile.mkdtemp(prefix="resume-"))
     began = time.monotonic()
@@ -38,11 +40,11 @@ def main() -> int:
         end = total(case, whole) if whole else 30
         at = options.at or random.randint(1, end - 2)
         if options.way == "on" or not case.seeded:
-            (result,) = prove_on(case, [at], folder)
+            (result,) = prove_on(case, [at], folder, None, launched)
         else:
             later = options.later if options.way != "hold" else 0
             cuts = [Cut(at, options.way, later)] + ([Cut(options.again, "hold")] if options.again else [])
-            result = prove(case, cuts, folder, whole)
+            result = prove(case, cuts, folder, whole, None, launched)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.launch import shim_folder
+from onthefly.settings import Settings
 from tests.conftest import REPOSITORY, running, wait_for
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 SCRIPTS = Path(__file__).with_name("scripts")
 SECONDS = 100.0
 """The longest that one process may take."""
+
+LAUNCHED = hasattr(Settings({}), "resume_expected")
+"""Whether this version has ``--resume``."""
 
 OURS = re.compile(r"onthefly: [^\n]*\n")
 
@@ -76,12 +80,16 @@ class Ran(NamedTuple):
 class Bench:
     """Folders for the processes of one script, and the hub that they share; to be used in a ``with`` block."""
 
-    def __init__(self, folder: Path, case: Case, home: Path | None = None) -> None:
-        """``home``: runtime and data folders of a hub that others use too; else one of its own is ended with it."""
+    def __init__(self, folder: Path, case: Case, home: Path | None = None, launched: bool = LAUNCHED) -> None:
+        """``home``: runtime and data folders of a hub that others use too; else one of its own is ended with it.
+
+        ``launched``: by ``python -m onthefly`` and its ``--resume``; else as these do it, in fewer processes and with
+        no receipt.
+        """
         self.folder = folder
         self.script = SCRIPTS / f"{case.name}.py"
-        self.session = "".join(secrets.choice("23456789abcdefghjkmnpqrstuvwxyz") for _ in range(8))
-        self._case, self._home, self._own = case, home or folder, home is None
+        self.session = ""
+        self._case, self._home, self._own, self._launched = case, home or folder, home is None, launched
         self._count = 0
         self._environment = {
             **PLAIN,
@@ -90,8 +98,6 @@ class Bench:
             "ONTHEFLY_PORT": "47820",
             "ONTHEFLY_IDLE_SECONDS": "20",
             "ONTHEFLY_STRICT": "1",
-            "ONTHEFLY_SHIM": str(shim_folder()),
-            "PYTHONPATH": str(shim_folder()),
         }
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -107,19 +113,35 @@ class Bench:
     def watched(self, cut: Cut | None, resume: Path | None = None) -> Ran:
         """Under OnTheFly, from the start or resumed from a checkpoint, to its end or to the cut."""
         out = self._work("watch", keep=resume is not None)
-        environment = {**self._environment, "ONTHEFLY_SESSION": self.session}
-        if resume is not None:
-            environment["ONTHEFLY_RESUME"] = str(resume)
+        environment = dict(self._environment)
+        if resume is None:
+            self.session = ""
         if cut is not None:
             environment["ONTHEFLY_REPLAY"] = str(self._journal(cut))
         if cut is not None and cut.way == "stop":
             environment["ONTHEFLY_STEPS"] = str(-(-(cut.point + cut.later) // self._case.points))
-        # As the launcher does, with the process's own id; exec keeps it.
-        command = ["/bin/sh", "-c", 'export ONTHEFLY_TARGET=$$; exec "$@"', "sh", sys.executable]
+        command = self._launch(resume) if self._launched else self._as_launched(environment, resume)
         process = self._start([*command, str(self.script), str(out)], environment)
         if cut is not None and cut.way in ("hold", "kill"):
             self._kill(process, cut)
         return self._ended(process, out)
+
+    def _launch(self, resume: Path | None) -> list[str]:
+        """The command line; a checkpoint is named by its place, as it stands in its manifest."""
+        command = [sys.executable, "-m", "onthefly"]
+        if resume is None:
+            return command
+        manifest = json.loads((resume / "manifest.json").read_bytes())
+        return [*command, "--resume", f"{self.session}@{manifest['run']}:{manifest['step']}"]
+
+    def _as_launched(self, environment: dict[str, str], resume: Path | None) -> list[str]:
+        """What the launcher does: variables, its own process id among them, and ``exec``, which keeps that."""
+        self.session = self.session or "".join(secrets.choice("23456789abcdefghjkmnpqrstuvwxyz") for _ in range(8))
+        shim = str(shim_folder())
+        environment.update(ONTHEFLY_SESSION=self.session, ONTHEFLY_SHIM=shim, PYTHONPATH=shim)
+        if resume is not None:
+            environment["ONTHEFLY_RESUME"] = str(resume)
+        return ["/bin/sh", "-c", 'export ONTHEFLY_TARGET=$$; exec "$@"', "sh", sys.executable]
 
     def put(self, files: dict[str, bytes]) -> None:
         """Have the folder of the watched script hold these files."""
@@ -170,8 +192,13 @@ class Bench:
 
     def _kill(self, process: subprocess.Popen[bytes], cut: Cut) -> None:
         """``kill -9`` the script and its workers, when the last checkpoint is durable and the script is held."""
-        manifest = self.checkpoint(max(cut.points)) / "manifest.json"
-        wait_for(f"a checkpoint at {max(cut.points)}", lambda: manifest.exists() or process.poll() is not None, SECONDS)
+
+        def made() -> bool:
+            self._learn_session()
+            written = bool(self.session) and (self.checkpoint(max(cut.points)) / "manifest.json").exists()
+            return written or process.poll() is not None
+
+        wait_for(f"a checkpoint at {max(cut.points)}", made, SECONDS)
         if cut.later:
             wait_for("the pause", _Still(process, self._said("out")), SECONDS)
         if process.poll() is None:
@@ -184,7 +211,14 @@ class Bench:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        self._learn_session()
         return Ran(code, self._text("out"), self._text("err"), read_files(out))
+
+    def _learn_session(self) -> None:
+        """The launcher draws the session's id, and the session says it."""
+        found = None if self.session else re.search(r"^onthefly: session (\w{8})\b", self._text("err"), re.MULTILINE)
+        if found:
+            self.session = found[1]
 
     def _text(self, stream: str) -> str:
         return self._said(stream).read_text(encoding="utf-8", errors="surrogateescape")

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onthefly.settings import Settings
 from tests.conftest import FULL
 from tests.reporting import note
 from tests.resume.cases import CASES
 from tests.resume.harness import EXACT, drawn, prove, prove_on
-from tests.resume.running import Bench, end_hub
+from tests.resume.running import LAUNCHED, Bench, end_hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(not hasattr(Settings({}), "resume"), reason="nothing can be resumed yet")
+pytestmark = pytest.mark.skipif(not LAUNCHED, reason="nothing can be resumed yet")
 
 QUICK = {"range_steps": 23, "trainer_class": 31, "while_iterator": 19, "workers_augment": 13, "gan": 27, "hand_sgd": 21}
 """And the pause point of the checkpoint."""

@@ -42,6 +42,7 @@ class Pretended(Bench):
 
     def __init__(self, folder: Path, ran: list[Ran], manifest: str = "{}") -> None:
         super().__init__(folder, CASE)
+        self.session = "abcdefgh"
         self.ran, self.manifest = ran, manifest
 
     def watched(self, cut: Cut | None, resume: Path | None = None) -> Ran:
