@@ -26,7 +26,7 @@ class Result(NamedTuple):
     verdict: str
     cuts: tuple[Cut, ...]
     detail: str = ""
-    """Why it was refused, or what differs."""
+    """Why it was refused, or what differs; of an exact one, archives whose values are equal and whose bytes are not."""
     said: str = ""
     """What OnTheFly said at the last resume."""
 
@@ -132,6 +132,9 @@ def _judged(case: Case, whole: Ran, before: str | None, ran: Ran, cuts: tuple[Cu
     found = differences(whole, before or "", ran, place)
     if found and ran.out == whole.out:
         found.insert(0, "it was not resumed: it ran from its start")
+    other = [name for name, content in whole.files.items() if ran.files.get(name) != content]
+    if not found and other:
+        return Result(EXACT, cuts, f"{', '.join(other)}: equal values in other bytes", said)
     return Result(WRONG if found else EXACT, cuts, "; ".join(found), said)
 
 

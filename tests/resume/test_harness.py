@@ -126,6 +126,15 @@ def test_archives_are_compared_by_what_is_in_them() -> None:
     assert differences(WHOLE, "", WHOLE, None) == []
 
 
+def test_equal_values_in_other_bytes_are_told(tmp_path: Path) -> None:
+    shared = [1.5, "a"]
+    whole = WHOLE._replace(files={"model.pt": saved((shared, shared))})
+    resumed = RESUMED._replace(files={"model.pt": saved(([1.5, "a"], [1.5, "a"]))})
+    with Pretended(tmp_path, [WHOLE._replace(out="".join(LINES[:7])), resumed]) as bench:
+        result = judge(CASE, [Cut(7)], bench, whole)
+    assert (result.verdict, result.detail) == (EXACT, "model.pt: equal values in other bytes")
+
+
 def test_every_script_is_a_case() -> None:
     here = {path.stem for path in SCRIPTS.glob("*.py")}
     assert here - set(CASES) == {"two_files_engine"}
