@@ -123,6 +123,8 @@ CASES = {
         ),
         Case("kfold", "three folds, each with a new model of another size, optimizer and loader"),
         Case("maml", "autograd.grad inner loop, functional_call, ChainedScheduler, an iterator class without a loader"),
+        Case("sqlite_log", "metrics in an SQLite database that stays open, a lock, a compiled regular expression"),
+        Case("thread_trains", "training runs in a thread, its metrics go through a queue"),
         Case(
             "lightning_fit",
             "Lightning's Trainer with scheduler, validation, early stopping, callback",
