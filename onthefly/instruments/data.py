@@ -83,7 +83,7 @@ class DataInstrument:
         def __iter__(loader: Any) -> Any:
             states: list[Any] = []
             if slot.enabled:
-                asked(states)
+                asked(loader, states)
             try:
                 iterator = original(loader)
             except BaseException as error:

@@ -50,8 +50,8 @@ class Log(Protocol):
     keeping: bool
     """Whether anything is to be kept or delivered again now."""
 
-    def asked(self, states: list[Any]) -> None:
-        """A loader is about to be asked for an iterator: what that may draw from is put there."""
+    def asked(self, loader: Any, states: list[Any]) -> None:
+        """That loader is about to be asked for an iterator: the states of what it may draw from are put there."""
 
     def begin(self, iterator: Any, feed: Any, loader: Any, states: list[Any]) -> None:
         """An epoch of that iterator begins."""

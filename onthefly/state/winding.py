@@ -11,7 +11,16 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    Subset,
+    TensorDataset,
+    default_collate,
+)  # fmt: skip
 from torch.utils.data._utils import signal_handling  # pyright: ignore[reportPrivateUsage]
 from torch.utils.data.dataloader import (
     _MultiProcessingDataLoaderIter,  # pyright: ignore[reportPrivateUsage]
@@ -47,32 +56,48 @@ class Start(NamedTuple):
     """When its first batch was asked for; None: it was not."""
 
 
+class Parts(NamedTuple):
+    """What one loader fetches with."""
+
+    known_by: tuple[Any, ...]
+    all: list[Any]
+    generators: list[Any]
+    draws_elsewhere: bool
+    """It may draw from Python's and NumPy's random states too: its sampler, or a stream, is not torch's."""
+
+
 class Began:
     """How one iterator began; with workers that stay, each of its passes."""
 
-    __slots__ = ("_parts", "_refer", "starts")
+    __slots__ = ("_refer", "starts")
 
     def __init__(self, loader: Any) -> None:
         self._refer = weakref.ref(loader)
         self.starts: list[Start] = []
-        self._parts = list(_parts(loader))
 
     @property
     def loader(self) -> Any:
         """None, if it is gone."""
         return self._refer()
 
-    def start(self, random: RandomStates) -> None:
+    def start(self, loader: Any, random: RandomStates) -> None:
         """Another pass begins, asked for under these random states."""
-        found = {id(one): one for part in self._parts for one in generators_in(part, 1)}
-        generators = [(one, kind.read(one)) for one in found.values() for kind in [generator_of(one)] if kind]
-        settings = [(part, plain) for part in self._parts for plain in [_settings(part)] if plain]
+        parts = _parts(loader)
+        generators = [(one, kind.read(one)) for one in parts.generators for kind in [generator_of(one)] if kind]
+        settings = [(part, plain) for part in parts.all for plain in [_settings(part)] if plain]
         self.starts.append(Start(random, generators, settings))
 
     def first(self) -> None:
         """The first batch of the pass is asked for."""
-        start = self.starts[-1]
-        self.starts[-1] = start._replace(first=RandomStates.take(start.random))
+        self.starts[-1] = self.starts[-1]._replace(first=states_for(self.loader))
+
+
+_known: weakref.WeakKeyDictionary[Any, Parts] = weakref.WeakKeyDictionary()
+
+
+def states_for(loader: Any) -> RandomStates:
+    """The random states that matter to what a loader gives, now."""
+    return RandomStates.take() if loader is None or _parts(loader).draws_elsewhere else RandomStates.of_torch()
 
 
 def begin(iterator: Any, loader: Any, random: RandomStates) -> None:
@@ -83,7 +108,7 @@ def begin(iterator: Any, loader: Any, random: RandomStates) -> None:
         setattr(iterator, BEGAN, began)
     elif not getattr(iterator, "_persistent_workers", False):
         began.starts.clear()
-    began.start(random)
+    began.start(loader, random)
 
 
 def began_of(iterator: Any) -> Optional[Began]:
@@ -176,8 +201,27 @@ def _become(live: Any, made: Any) -> None:
             _SIGNALS._set_worker_pids(id(one), tuple(worker.pid for worker in one._workers))
 
 
-def _parts(loader: Any) -> list[Any]:
-    """The loader, and what it fetches with."""
+def _parts(loader: Any) -> Parts:
+    """What it fetches with; looked for once, as long as data set and samplers are the same."""
+    held: dict[str, Any] = vars(loader)
+    known_by = (held.get("dataset"), held.get("sampler"), held.get("batch_sampler"))
+    known = _known.get(loader)
+    if known is not None and all(one is other for one, other in zip(known.known_by, known_by)):
+        return known
+    found = _below(loader)
+    generators = list({id(one): one for part in found for one in generators_in(part, 1)}.values())
+    samplers = [one for one in found if isinstance(one, Sampler)]
+    elsewhere = isinstance(held.get("dataset"), IterableDataset) or not all(
+        type(one).__module__ == Sampler.__module__
+        for one in [*samplers, held.get("batch_sampler"), held.get("sampler")]
+        if one is not None
+    )
+    known = _known[loader] = Parts(known_by, found, generators, elsewhere)
+    return known
+
+
+def _below(loader: Any) -> list[Any]:
+    """The loader, its samplers and data sets, and those that they hold."""
     found: list[Any] = []
     pending: list[Any] = [loader]
     while pending and len(found) < 16:
