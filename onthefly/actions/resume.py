@@ -17,6 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from onthefly.bundle.folder import manifest
 from onthefly.core.gate import Place as Moment
 from onthefly.core.gate import Plan
 from onthefly.errors import OnTheFlyError, Refused, outcome, report
@@ -67,6 +68,9 @@ class Resume:
         exempt = (os.path.realpath(session.parent.parent) + os.sep,)
         self._outputs = Outputs(session / "resumes" / f"backup-{os.getpid()}", guard, exempt)
         self._outputs.hold()
+        obstacle = manifest(folder).get("resume")
+        if obstacle:
+            self._fail(str(obstacle))
         self._image: dict[str, Any] = self._form.sections.get("script") or {}
         self._arrivals = 0
         self._next = 1

@@ -8,6 +8,7 @@ would go on differently; a data set of plain tensors need not.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
@@ -195,7 +196,8 @@ def _become(live: Any, made: Any) -> None:
     setattr(live, BEGAN, began)
     for one, other in ((live, made), (made, live)):
         if isinstance(one, _MultiProcessingDataLoaderIter) and hasattr(one, "_workers"):
-            _SIGNALS._remove_worker_pids(id(other))
+            with contextlib.suppress(ValueError):  # one that was only a shell has none
+                _SIGNALS._remove_worker_pids(id(other))
     for one in (live, made):
         if isinstance(one, _MultiProcessingDataLoaderIter) and hasattr(one, "_workers"):
             _SIGNALS._set_worker_pids(id(one), tuple(worker.pid for worker in one._workers))
