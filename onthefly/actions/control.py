@@ -7,16 +7,20 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from onthefly.actions import journal
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
+from onthefly.actions.signals import Signals
 from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
 from onthefly.actions.watching import HOLDING, Watchdogs
 from onthefly.core.conditions import Condition
 from onthefly.core.gate import LOST, Gate, Plan
 from onthefly.core.newest import Newest, losses
+from onthefly.core.signal_names import parse
 from onthefly.errors import Guard, Refused, UsageError, outcome, report
 from onthefly.protocol import (
     CHANGES,
@@ -50,6 +54,10 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 5.0
 """Between SIGTERM and SIGKILL, where the script is to end at once."""
+
+
+AUTOSAVED = ("SIGTERM", "SIGUSR1")
+"""What announces the end of a job (SLURM, a machine that is taken back): ``--autosave`` saves at these."""
 
 
 class Ties(NamedTuple):
@@ -113,8 +121,11 @@ class Control:
         self.subset = Subset(ties.loaders, ties.ranks, self._chosen, self.deliveries.behind)
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
-        counters = Counters(ties.run, self._ours, lambda ours: self.subset.check(ours.subset), self._put_back)
+        counters = Counters(
+            ties.run, self._ours, lambda ours: self.subset.check(ours.subset), self._put_back, self._together
+        )
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
+        self.signals = Signals(gate, self.checkpoints.save, ties.notice)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
             folder / "flights", gate, self._optimizers, self.checkpoints, guard, notice=ties.notice,
@@ -123,7 +134,7 @@ class Control:
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
-            "checkpoint": self.checkpoints.checkpoint, "keep": self.checkpoints.keep, "drop": self.checkpoints.drop,
+            "checkpoint": self.checkpoints.checkpoint, "keep": self._keep, "drop": self.checkpoints.drop,
             "rewind": self.checkpoints.rewind, "trial": self._trial.trial, "choose": self._trial.choose,
             "watch": self.watchdogs.watch, "diagnose": self.watchdogs.diagnose,
         }.items():  # fmt: skip
@@ -177,6 +188,20 @@ class Control:
                     f"--stop-on: there is no watchdog {name!r} that can hold the script; known: {', '.join(HOLDING)}"
                 )
 
+    def keep_safe(self, signals: str, seconds: float) -> None:
+        """Make checkpoints at these signals, by comma, and by the clock: then at those that announce an end, too."""
+        try:
+            names = parse(signals)
+        except UsageError as error:
+            report(f"--save-on: {error}")
+            names = []
+        if seconds > 0:
+            names += [name for name in AUTOSAVED if name not in names and hasattr(signal, name)]
+        if names:
+            self.signals.expect(names)
+            given = arguments("keep", {"on_signal": names, "seconds": max(seconds, 0.0)})
+            self.checkpoints.keep(given, self._ties.place(), "")
+
     def replay(self, path: Path) -> None:
         """Have the changes of that journal made again, each at its moment."""
         entries, fault = outcome(journal.read, path)
@@ -185,9 +210,32 @@ class Control:
             return
         journal.plan(self.gate, entries, self._again)
 
-    def close(self, seconds: float) -> None:
-        """The script has ended: write what is under way, let go of the rest."""
+    def close(self, seconds: float, error: BaseException | None = None) -> None:
+        """The script has ended, by ``error`` if there is one: write what is under way, let go of the rest.
+
+        After an error parameters may be half of one step and half of another: nothing is saved then.
+        """
+        if self.checkpoints.keeping.seconds and error is None:
+            _, fault = outcome(self.checkpoints.last, self._ties.place())
+            if fault is not None:
+                self._ties.notice(f"the last steps are in no checkpoint: {fault}", getattr(fault, "remedy", ""))
         self.checkpoints.close(seconds)
+        self.gate.changed()
+
+    def _keep(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+        """The command ``keep``."""
+        if given.on_signal is not None:
+            self.signals.catch(given.on_signal)  # which may refuse
+        return self.checkpoints.keep(given, place, by)
+
+    def _together(self) -> bool:
+        """Have all ranks make a checkpoint at one step, on which they agree through the hub; rank 0 asks for it."""
+        distributed: Any = torch.distributed
+        if self._ties.ranks() == 1 or not (distributed.is_available() and distributed.is_initialized()):
+            return False
+        if distributed.get_rank() == 0:
+            self._ties.send(Asked(name="checkpoint", args={}, by="the clock", reason="a checkpoint by the clock"))
+        return True
 
     def _pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         """The command ``pause``: with a condition, at the first step after which it holds."""

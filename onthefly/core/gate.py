@@ -86,6 +86,8 @@ class Gate:
         """Called on the training thread after something was done, and before it is held."""
         self.held: Callable[[], None] = lambda: None
         """Called on the training thread when a pause begins."""
+        self.nudged: Callable[[Place], None] = lambda place: None
+        """Called on the training thread after :meth:`nudge`; what it raises that is no ``Exception`` ends a pause."""
         self.failed: Callable[[str, Exception], None] = lambda text, fault: None
         """Called on the training thread when what was planned could not be done."""
         self._queue: queue.SimpleQueue[Command | Decision] = queue.SimpleQueue()
@@ -294,7 +296,9 @@ class Gate:
             self._boundary = None
         if decision.go:
             self._agreed.update(command.n for command in self._later if command.n == decision.n)
-        elif decision.n != NUDGE:
+        elif decision.n == NUDGE:
+            self.nudged(self._at)
+        else:
             for command in [*self._later]:
                 if command.n == decision.n or (decision.n == LOST and command.n not in self._agreed):
                     self._later.remove(command)
