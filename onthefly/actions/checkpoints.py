@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.core.gate import Plan
 from onthefly.errors import OnTheFlyError, Refused
-from onthefly.protocol import CheckpointInfo, Keep
+from onthefly.protocol import CheckpointInfo, Keep, plain
 from onthefly.state import files
 from onthefly.state.deliveries import REMEDY
 from onthefly.state.form import Form, Place
@@ -195,6 +195,12 @@ class Checkpoints:
     def forget(self, entry: Entry) -> None:
         """Let go of one that was only needed for a while."""
         self._ring.drop(entry.name)
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What was kept by the command ``keep``, as numbers and words."""
+        return {name: ", ".join(value) if name == "on_signal" else value
+                for name, value in plain(self.keeping).items() if value != []}  # fmt: skip
 
     def rows(self) -> list[CheckpointInfo]:
         """For clients."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from onthefly.actions import journal
+from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
@@ -41,6 +42,7 @@ from onthefly.protocol import (
 )  # fmt: skip
 from onthefly.state.deliveries import Deliveries
 from onthefly.state.receipt import Losses, Receipt
+from onthefly.state.release import Released, here
 
 if TYPE_CHECKING:
     import weakref
@@ -58,6 +60,10 @@ GRACE_SECONDS = 5.0
 
 AUTOSAVED = ("SIGTERM", "SIGUSR1")
 """What announces the end of a job (SLURM, a machine that is taken back): ``--autosave`` saves at these."""
+
+
+WITHOUT_TENSORS = frozenset({"pause", "cancel", "keep", "drop"})
+"""Commands that look at no tensor of the script: memory that was given back stays so."""
 
 
 class Ties(NamedTuple):
@@ -125,7 +131,9 @@ class Control:
             ties.run, self._ours, lambda ours: self.subset.check(ours.subset), self._put_back, self._together
         )
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
-        self.signals = Signals(gate, self.checkpoints.save, ties.notice)
+        self.released = Released()
+        gate.interrupted = over = guard.around(self._over)
+        self.signals = Signals(gate, self.checkpoints.save, ties.notice, over)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
             folder / "flights", gate, self._optimizers, self.checkpoints, guard, notice=ties.notice,
@@ -139,6 +147,8 @@ class Control:
             "watch": self.watchdogs.watch, "diagnose": self.watchdogs.diagnose,
         }.items():  # fmt: skip
             gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
+        for name in gate.actions.keys() - WITHOUT_TENSORS:
+            gate.register(name, self._with_tensors(gate.actions[name]))
 
     def take(self, message: Command | Propose | Decision) -> None:
         """From the link's thread: what the hub says."""
@@ -173,7 +183,7 @@ class Control:
             pauses=[PlannedPause(text=plan.text, by=plan.by) for plan in self.gate.plans if plan.act is None],
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
-            keep=plain(self.checkpoints.keeping), watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
+            keep=self.checkpoints.shown, watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
             trial=self._trial.info,
         )  # fmt: skip
         if controls != self._shown:
@@ -239,6 +249,8 @@ class Control:
 
     def _pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         """The command ``pause``: with a condition, at the first step after which it holds."""
+        if given.release:
+            return self._pause_and_release(given, place, by)
         if not given.when:
             return self.gate.pause(given, place, by)
         try:
@@ -262,6 +274,40 @@ class Control:
         self.gate.plan(Plan(condition.text, by, reached, same=False))
         hint = condition.hint({"loss", "step", "epoch", *self._names})
         return {"planned": condition.text, **({"note": hint} if hint else {})}
+
+    def _pause_and_release(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+        """The command ``pause --release``: refused, it leaves a script running that ran."""
+        if given.step is not None or given.epoch is not None or given.when:
+            raise Refused("memory is given back by a pause at once, not by one that is planned", "pause, then release")
+        running = not self.gate.paused
+        self.gate.pause(given, place, by)
+        try:
+            return {"released": self.released.release(here(), self.deliveries.parts())}
+        except Refused:
+            if running:
+                self.gate.go_on(by)
+            raise
+
+    def _with_tensors(self, action: Callable[..., Any]) -> Callable[..., Any]:
+        """``action``, before which the memory is brought back; where that fails, the script stays as it is, paused."""
+
+        def acting(given: Any, place: Place, by: str) -> Any:
+            try:
+                self.released.take_back()
+            except Refused as refusal:
+                self._ties.announce("paused", by, refusal.message)
+                raise
+            return action(given, place, by)
+
+        return acting
+
+    def _over(self) -> None:
+        """The script goes on in any case (Ctrl-C, a signal): with its tensors where they were, or in the host's."""
+        try:
+            self.released.take_back()
+        except Refused as refusal:
+            self.released.stay()
+            report(f"{refusal.message}; the script's tensors lie in the host's memory now")
 
     def _held(self) -> None:
         """A pause begins."""
@@ -352,29 +398,3 @@ class Control:
 
 def _raise(fault: Exception) -> None:
     raise fault
-
-
-def before_step(looks: list[Callable[[Any], None]]) -> Callable[[Any, Any, Any], Any]:
-    """What is called before each step: ``looks``, once its gradients are there.
-
-    They are, unless the step is given a closure that makes them; then that is wrapped.
-    """
-
-    def prepare(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        closure = kwargs.get("closure") if "closure" in kwargs else next(iter(args[1:]), None)
-        if not callable(closure):
-            for look in looks:
-                look(optimizer)
-            return None
-
-        def looked_at() -> Any:
-            loss = closure()
-            for look in looks:
-                look(optimizer)
-            return loss
-
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": looked_at}
-        return (args[0], looked_at, *args[2:]), kwargs
-
-    return prepare

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HELP = {
     "pause.step": "after so many finished steps", "pause.epoch": "after the first step of that epoch",
     "pause.when": "as soon as this holds: 'loss < 0.1 and epoch >= 2'",
+    "pause.release": "give the accelerator's memory back meanwhile",
     "step.steps": "how many (default 1)",
     "stop.now": "at once, wherever it is (SIGTERM)", "set.name": "lr, weight_decay, momentum, betas, ...",
     "set.value": "a number, or several: 0.9,0.999", "set.group": "only this parameter group, from 0",

@@ -43,6 +43,8 @@ class Pause(CommandArguments):
     """As soon as this holds after a step: an expression over metrics, as ``loss < 0.1 and epoch >= 2``."""
     because: Text = ""
     """Why, for whoever sees that it is paused."""
+    release: bool = False
+    """Give the accelerator's memory back meanwhile: what the script's tensors hold waits in the host's memory."""
 
 
 class Resume(CommandArguments):
