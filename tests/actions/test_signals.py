@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import NoReturn
 
     from onthefly.state.form import Form
     from tests.conftest import Home
@@ -424,12 +423,12 @@ def test_words() -> None:
             cli._options([wrong])
 
 
-def _train_until_killed(data: Path, told: int) -> NoReturn:
+def _train_until_killed(data: Path, told: int) -> None:
     """Under ``--autosave``; tells the steps of checkpoints that are on the disk."""
     last, checkpoints.STALL_SHARE = 0, 0  # as often as the disk takes them
     with desk(ONTHEFLY_DATA_DIR=str(data), ONTHEFLY_AUTOSAVE="0.001") as commander:
-        loop = Loop()
-        while True:
+        loop, parent = Loop(), os.getppid()
+        while os.getppid() == parent:
             loop.step()
             for row in commander.kept.session._control.checkpoints.rows():
                 if row.state == "durable" and row.step > last:
