@@ -115,7 +115,7 @@ class Session:
         self._watch_over = Guard("the watchdogs", strict=settings.strict, notify=self.notice).around(
             self._control.recorded
         )
-        self._serve = gate.around(self._gate.serve)
+        self._serve = self._control.signals.around(gate.around(self._gate.serve))
         self._values = Guard("recording logged values", strict=settings.strict, notify=self.notice).around(self._note)
         lightning = self._arm(
             "recording what Lightning logs",
@@ -124,7 +124,7 @@ class Session:
             ),
         )
         self._lightning_there = self._recorder.began = lightning.look
-        self._instruments: list[Instrument] = [lightning]
+        self._instruments: list[Instrument] = [lightning, self._control.signals]
         self._watch(meter)
         if settings.steps:
             self._end_after(settings.steps)
@@ -132,6 +132,7 @@ class Session:
             self._control.stop_on(settings.stop_on)
         if settings.resume:
             self._control.resume(settings, lambda: self._hang_up(CLOSE_SECONDS))
+        self._control.keep_safe(settings.save_on, settings.autosave)
         if settings.replay and self._speaks:
             self._control.replay(Path(settings.replay))
         self._hang_up = link.around(self._link.close)
@@ -256,7 +257,7 @@ class Session:
         for instrument in reversed(self._instruments):
             instrument.disarm()
         self._flush()
-        self._control.close(CLOSE_SECONDS)
+        self._control.close(CLOSE_SECONDS, error)
         self._gate.close(self._place())
         self._announce(*self._ending(error))
         self.ended()

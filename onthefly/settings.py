@@ -23,9 +23,9 @@ class Settings:
     """What the environment asks of us; every attribute is one variable, or follows from several."""
 
     __slots__ = (
-        "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay", "resume",
-        "resume_expected", "resume_run", "session",
-        "steps", "stop_on", "strict", "target_pid", "world_size",
+        "_env", "autosave", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay",
+        "resume", "resume_expected", "resume_run", "save_on", "session", "steps", "stop_on", "strict", "target_pid",
+        "world_size",
     )  # fmt: skip
 
     def __init__(self, env: "Mapping[str, str] | None" = None) -> None:
@@ -56,6 +56,10 @@ class Settings:
         """``ONTHEFLY_RESUME_RUN``: what the run is called that begins there."""
         self.stop_on: str = env.get("ONTHEFLY_STOP_ON", "")
         """``ONTHEFLY_STOP_ON`` (``--stop-on``): watchdogs, by comma, that hold the script where they find something."""
+        self.save_on: str = env.get("ONTHEFLY_SAVE_ON", "")
+        """``ONTHEFLY_SAVE_ON`` (``--save-on``): signals, by comma, at which a checkpoint is made first."""
+        self.autosave: float = _number(env, "ONTHEFLY_AUTOSAVE", 0.0)
+        """``ONTHEFLY_AUTOSAVE`` (``--autosave``): seconds between checkpoints that are made by themselves; 0: none."""
         self.target_pid: int = _integer(env, "ONTHEFLY_TARGET", 0)
         """``ONTHEFLY_TARGET``: pid of the process that the launcher turned into the script; its children differ."""
         self.port: int = _integer(env, "ONTHEFLY_PORT", _integer(env, "ONTHEFLY_DASHBOARD_PORT", PORT))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.core.gate import Plan
 from onthefly.errors import OnTheFlyError, Refused, outcome
-from onthefly.protocol import CheckpointInfo, Keep
+from onthefly.protocol import CheckpointInfo, Keep, plain
 from onthefly.state import files
 from onthefly.state.deliveries import REMEDY
 from onthefly.state.form import Form, Place
@@ -35,6 +36,16 @@ if TYPE_CHECKING:
     from onthefly.state.files import Outcome
 
 
+STALL_SHARE = 50
+"""Of checkpoints made by the clock, the time between two is at least so many times what training waited for the last:
+they cost it 2 % at most."""
+BUSY_SECONDS = 1.0
+"""After so long the next try, where the disk is not through with those before."""
+
+SAVING_SECONDS = 10.0
+"""The longest that the end of a script waits for its last checkpoint."""
+
+
 class Counters(NamedTuple):
     """What we count ourselves, and keep beside the script's state."""
 
@@ -47,6 +58,8 @@ class Counters(NamedTuple):
     """Refuses where that cannot go back."""
     put_back: Callable[[Any, str, str], None]
     """With the name of the checkpoint, and who went back to it."""
+    together: Callable[[], bool] = lambda: False
+    """Have all ranks make one at the same step; False: this process trains alone."""
 
 
 class Held:
@@ -83,7 +96,10 @@ class Checkpoints:
         self._prepared = False
         self.keeping = Keep(every=0, on_pause=False)
         """As the command ``keep`` left it."""
-        self._plan: Plan | None = None
+        self._plans: list[Plan] = []
+        """For the next of those that are made by themselves."""
+        self._stalled = 0.0
+        """Seconds that training waited for the newest."""
 
     def checkpoint(self, given: Any, moment: Moment, by: str) -> dict[str, Any]:
         """The command ``checkpoint``."""
@@ -95,6 +111,7 @@ class Checkpoints:
         """Make one, here; the writing of its file goes on behind."""
         if self._writer.busy:
             raise Refused("the disk has not finished the checkpoints before", "ask again in a moment")
+        started = time.monotonic()
         place = Place(self._counters.run(), moment.step, moment.epoch, moment.backward)
         name = name or self._ring.name_for(place)
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
@@ -117,6 +134,19 @@ class Checkpoints:
         entry = self._ring.add(name, place, why, held)
         self._prepare()
         self._writer.submit(form, name, self._wrote, {"reason": why, "resume": resume})
+        self._stalled = time.monotonic() - started
+        return entry
+
+    def save(self, moment: Moment, why: str, seconds: float) -> Entry:
+        """Make one here and wait for the disk, so long at most. Raises ``Refused`` where it is not there by then."""
+        until = time.monotonic() + seconds
+        if self._writer.busy:
+            self._writer.flush(seconds)
+        entry = self.take(moment, why)
+        if not self._writer.flush(max(until - time.monotonic(), 0.0)):
+            raise Refused(f"{entry.name} is being written still")
+        if entry.error:
+            raise Refused(entry.error)
         return entry
 
     def keep(self, given: Any, moment: Moment, by: str) -> dict[str, Any]:
@@ -124,16 +154,19 @@ class Checkpoints:
         old = self.keeping
         self.keeping = Keep(**{
             name: getattr(given, name) if getattr(given, name) is not None else getattr(old, name)
-            for name in ("every", "on_pause", "memory", "disk")
+            for name in old.__struct_fields__
         })  # fmt: skip
         self._ring.limit(memory_bytes=self.keeping.memory, disk_bytes=self.keeping.disk)
         if self.keeping.memory is not None:
             self._deliveries.limit(self.keeping.memory)
-        if self._plan is not None and self._plan in self._gate.plans:
-            self._gate.plans.remove(self._plan)
-        self._plan = None
+        for plan in self._plans:
+            if plan in self._gate.plans:
+                self._gate.plans.remove(plan)
+        self._plans = []
         if self.keeping.every:
             self._next(moment.step)
+        if self.keeping.seconds:
+            self._next_after(self.keeping.seconds)
         return {}
 
     def drop(self, given: Any, moment: Moment, by: str) -> dict[str, Any]:
@@ -180,6 +213,12 @@ class Checkpoints:
         """Let go of one that was only needed for a while."""
         self._ring.drop(entry.name)
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What was kept by the command ``keep``, as numbers and words."""
+        return {name: ", ".join(value) if name == "on_signal" else value
+                for name, value in plain(self.keeping).items() if value != []}  # fmt: skip
+
     def rows(self) -> list[CheckpointInfo]:
         """For clients."""
         found: list[CheckpointInfo] = []
@@ -194,6 +233,29 @@ class Checkpoints:
                 back=back, reason=reason,
             ))  # fmt: skip
         return found
+
+    def last(self, moment: Moment) -> None:
+        """The script has ended, and checkpoints are made by the clock: keep what was trained since the newest.
+
+        Of what its main module names: variables of its functions are gone. It goes to the disk only, since there is
+        nothing to go back in. Raises ``Refused`` where nothing is found.
+        """
+        place = Place(self._counters.run(), moment.step, moment.epoch, moment.backward)
+        if not moment.step or self._ring.newest(lambda entry: entry.place == place and not entry.error) is not None:
+            return
+        frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        names = _names(frames) if frames else dict(vars(sys.modules["__main__"]))
+        del frames
+        objects = find({name: value for name, value in names.items() if not name.startswith("__")})
+        if not objects.modules and not objects.optimizers and not objects.tensors:
+            raise Refused("variables of its functions are gone, and its main module names nothing that was trained")
+        self._writer.flush(SAVING_SECONDS)
+        name = self._ring.name_for(place)
+        form = Form.of(objects, place, random=RandomStates.take().tree())
+        self._ring.add(name, place, "end")
+        self._prepare()
+        self._writer.submit(form, name, self._wrote, {"reason": "end"})
+        self._writer.flush(SAVING_SECONDS)
 
     def close(self, seconds: float) -> None:
         """The script has ended: wait for what is being written, and let go of the rest."""
@@ -238,8 +300,28 @@ class Checkpoints:
             self._next(moment.step)
             self.take(moment, "every")
 
-        self._plan = Plan(f"a checkpoint at step {due}", "", lambda moment: moment.step >= due, same=True, act=act)
-        self._gate.plan(self._plan)
+        self._ahead(Plan(f"a checkpoint at step {due}", "", lambda moment: moment.step >= due, same=True, act=act))
+
+    def _next_after(self, seconds: float) -> None:
+        """Plan the next of those that are made by the clock."""
+        due = time.monotonic() + seconds
+
+        def act(moment: Moment) -> None:
+            wanted = self.keeping.seconds or 0.0
+            if self._writer.busy:
+                self._next_after(min(wanted, BUSY_SECONDS))
+                return
+            try:
+                if not self._counters.together():
+                    self.take(moment, "every")
+            finally:
+                self._next_after(max(wanted, STALL_SHARE * self._stalled))
+
+        self._ahead(Plan("a checkpoint by the clock", "", lambda _: time.monotonic() >= due, same=False, act=act))
+
+    def _ahead(self, plan: Plan) -> None:
+        self._plans = [one for one in self._plans if one in self._gate.plans] + [plan]
+        self._gate.plan(plan)
 
 
 def _names(frames: list[Any]) -> dict[str, Any]:

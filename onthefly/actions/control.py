@@ -8,16 +8,21 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from onthefly.actions import journal, resume
+from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
+from onthefly.actions.signals import Signals
 from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
 from onthefly.actions.watching import HOLDING, Watchdogs
 from onthefly.core.conditions import Condition
 from onthefly.core.gate import LOST, Gate, Plan
 from onthefly.core.newest import Newest, losses
+from onthefly.core.signal_names import parse
 from onthefly.errors import Guard, Refused, UsageError, outcome, report
 from onthefly.protocol import (
     CHANGES,
@@ -38,6 +43,7 @@ from onthefly.protocol import (
 )  # fmt: skip
 from onthefly.state.deliveries import Deliveries
 from onthefly.state.receipt import Losses, Receipt
+from onthefly.state.release import Released, here
 
 if TYPE_CHECKING:
     import weakref
@@ -52,6 +58,14 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 5.0
 """Between SIGTERM and SIGKILL, where the script is to end at once."""
+
+
+AUTOSAVED = ("SIGTERM", "SIGUSR1")
+"""What announces the end of a job (SLURM, a machine that is taken back): ``--autosave`` saves at these."""
+
+
+WITHOUT_TENSORS = frozenset({"pause", "cancel", "keep", "drop"})
+"""Commands that look at no tensor of the script: memory that was given back stays so."""
 
 
 class Ties(NamedTuple):
@@ -119,9 +133,17 @@ class Control:
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
         counters = Counters(
-            ties.run, self._ours, self._in_force, lambda ours: self.subset.check(ours.subset), self._put_back
+            ties.run,
+            self._ours,
+            self._in_force,
+            lambda ours: self.subset.check(ours.subset),
+            self._put_back,
+            self._together,
         )
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
+        self.released = Released()
+        gate.interrupted = over = guard.around(self._over)
+        self.signals = Signals(gate, self.checkpoints.save, ties.notice, over)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
             folder / "flights", gate, self._optimizers, self.checkpoints, guard, notice=ties.notice,
@@ -130,11 +152,13 @@ class Control:
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
-            "checkpoint": self.checkpoints.checkpoint, "keep": self.checkpoints.keep, "drop": self.checkpoints.drop,
+            "checkpoint": self.checkpoints.checkpoint, "keep": self._keep, "drop": self.checkpoints.drop,
             "rewind": self.checkpoints.rewind, "trial": self._trial.trial, "choose": self._trial.choose,
             "watch": self.watchdogs.watch, "diagnose": self.watchdogs.diagnose,
         }.items():  # fmt: skip
             gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
+        for name in gate.actions.keys() - WITHOUT_TENSORS:
+            gate.register(name, self._with_tensors(gate.actions[name]))
 
     def take(self, message: Command | Propose | Decision) -> None:
         """From the link's thread: what the hub says."""
@@ -169,7 +193,7 @@ class Control:
             pauses=[PlannedPause(text=plan.text, by=plan.by) for plan in self.gate.plans if plan.act is None],
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
-            keep=plain(self.checkpoints.keeping), watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
+            keep=self.checkpoints.shown, watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
             trial=self._trial.info,
         )  # fmt: skip
         if controls != self._shown:
@@ -184,6 +208,20 @@ class Control:
                     f"--stop-on: there is no watchdog {name!r} that can hold the script; known: {', '.join(HOLDING)}"
                 )
 
+    def keep_safe(self, signals: str, seconds: float) -> None:
+        """Make checkpoints at these signals, by comma, and by the clock: then at those that announce an end, too."""
+        try:
+            names = parse(signals)
+        except UsageError as error:
+            report(f"--save-on: {error}")
+            names = []
+        if seconds > 0:
+            names += [name for name in AUTOSAVED if name not in names and hasattr(signal, name)]
+        if names:
+            self.signals.expect(names)
+            given = arguments("keep", {"on_signal": names, "seconds": max(seconds, 0.0)})
+            self.checkpoints.keep(given, self._ties.place(), "")
+
     def replay(self, path: Path) -> None:
         """Have the changes of that journal made again, each at its moment."""
         entries, fault = outcome(journal.read, path)
@@ -192,12 +230,37 @@ class Control:
             return
         journal.plan(self.gate, entries, self._again)
 
-    def close(self, seconds: float) -> None:
-        """The script has ended: write what is under way, let go of the rest."""
+    def close(self, seconds: float, error: BaseException | None = None) -> None:
+        """The script has ended, by ``error`` if there is one: write what is under way, let go of the rest.
+
+        After an error parameters may be half of one step and half of another: nothing is saved then.
+        """
+        if self.checkpoints.keeping.seconds and error is None:
+            _, fault = outcome(self.checkpoints.last, self._ties.place())
+            if fault is not None:
+                self._ties.notice(f"the last steps are in no checkpoint: {fault}", getattr(fault, "remedy", ""))
         self.checkpoints.close(seconds)
+        self.gate.changed()
+
+    def _keep(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+        """The command ``keep``."""
+        if given.on_signal is not None:
+            self.signals.catch(given.on_signal)  # which may refuse
+        return self.checkpoints.keep(given, place, by)
+
+    def _together(self) -> bool:
+        """Have all ranks make a checkpoint at one step, on which they agree through the hub; rank 0 asks for it."""
+        distributed: Any = torch.distributed
+        if self._ties.ranks() == 1 or not (distributed.is_available() and distributed.is_initialized()):
+            return False
+        if distributed.get_rank() == 0:
+            self._ties.send(Asked(name="checkpoint", args={}, by="the clock", reason="a checkpoint by the clock"))
+        return True
 
     def _pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         """The command ``pause``: with a condition, at the first step after which it holds."""
+        if given.release:
+            return self._pause_and_release(given, place, by)
         if not given.when:
             return self.gate.pause(given, place, by)
         try:
@@ -221,6 +284,40 @@ class Control:
         self.gate.plan(Plan(condition.text, by, reached, same=False))
         hint = condition.hint({"loss", "step", "epoch", *self._names})
         return {"planned": condition.text, **({"note": hint} if hint else {})}
+
+    def _pause_and_release(self, given: Any, place: Place, by: str) -> dict[str, Any]:
+        """The command ``pause --release``: refused, it leaves a script running that ran."""
+        if given.step is not None or given.epoch is not None or given.when:
+            raise Refused("memory is given back by a pause at once, not by one that is planned", "pause, then release")
+        running = not self.gate.paused
+        self.gate.pause(given, place, by)
+        try:
+            return {"released": self.released.release(here(), self.deliveries.parts())}
+        except Refused:
+            if running:
+                self.gate.go_on(by)
+            raise
+
+    def _with_tensors(self, action: Callable[..., Any]) -> Callable[..., Any]:
+        """``action``, before which the memory is brought back; where that fails, the script stays as it is, paused."""
+
+        def acting(given: Any, place: Place, by: str) -> Any:
+            try:
+                self.released.take_back()
+            except Refused as refusal:
+                self._ties.announce("paused", by, refusal.message)
+                raise
+            return action(given, place, by)
+
+        return acting
+
+    def _over(self) -> None:
+        """The script goes on in any case (Ctrl-C, a signal): with its tensors where they were, or in the host's."""
+        try:
+            self.released.take_back()
+        except Refused as refusal:
+            self.released.stay()
+            report(f"{refusal.message}; the script's tensors lie in the host's memory now")
 
     def _held(self) -> None:
         """A pause begins."""
@@ -338,29 +435,3 @@ class Control:
 
 def _raise(fault: Exception) -> None:
     raise fault
-
-
-def before_step(looks: list[Callable[[Any], None]]) -> Callable[[Any, Any, Any], Any]:
-    """What is called before each step: ``looks``, once its gradients are there.
-
-    They are, unless the step is given a closure that makes them; then that is wrapped.
-    """
-
-    def prepare(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        closure = kwargs.get("closure") if "closure" in kwargs else next(iter(args[1:]), None)
-        if not callable(closure):
-            for look in looks:
-                look(optimizer)
-            return None
-
-        def looked_at() -> Any:
-            loss = closure()
-            for look in looks:
-                look(optimizer)
-            return loss
-
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": looked_at}
-        return (args[0], looked_at, *args[2:]), kwargs
-
-    return prepare

@@ -34,7 +34,9 @@ USAGE = """usage: python -m onthefly [OPTIONS] SCRIPT|-m MODULE|-c CODE [ARGS]
        onthefly COMMAND [OPTIONS]
 
 Runs a training script as Python would, and shows what happens in it. Options: --project NAME, --name NAME,
---open (the dashboard in a browser), --hold (a finished script stays, paused, until told), --quiet, --version.
+--open (the dashboard in a browser), --hold (a finished script stays, paused, until told), --quiet, --version,
+--save-on SIGNALS (checkpoint first), --autosave [TIME] (checkpoint every 5m, and at SIGTERM and SIGUSR1),
+--replay JOURNAL, --stop-on WATCHDOG.
 
 commands:
 """

@@ -5,13 +5,19 @@ Parsed by hand: everything from the script on is the script's, untouched, and ar
 
 from __future__ import annotations
 
+import re
+
 from onthefly.errors import UsageError
 from onthefly.launch import interpreter_command, run
 
 WITH_VALUE = {"--project": "ONTHEFLY_PROJECT", "--name": "ONTHEFLY_NAME", "--replay": "ONTHEFLY_REPLAY",
               "--stop-on": "ONTHEFLY_STOP_ON"}  # fmt: skip
 FLAGS = {"--quiet": "ONTHEFLY_QUIET", "--hold": "ONTHEFLY_HOLD"}
-LATER = frozenset({"--budget", "--autosave", "--test-after", "--resume", "--trust"})
+LATER = frozenset({"--budget", "--test-after", "--resume", "--trust"})
+
+AUTOSAVE_SECONDS = 300
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def main(argv: list[str]) -> int:
@@ -42,7 +48,18 @@ def _options(argv: list[str]) -> tuple[dict[str, str], list[str], bool]:
     place = 0
     while place < len(argv) and argv[place].startswith("--") and argv[place] != "--":
         option, joined, value = argv[place].partition("=")
-        if option in WITH_VALUE:
+        if option == "--autosave":
+            # Its number may be left out: the word after it is taken where it can be nothing but one.
+            if not joined and _DURATION.fullmatch(argv[place + 1] if place + 1 < len(argv) else ""):
+                place += 1
+                value = argv[place]
+            overrides["ONTHEFLY_AUTOSAVE"] = _seconds(value or str(AUTOSAVE_SECONDS))
+        elif option == "--save-on":
+            if not joined:
+                place += 1
+                value = argv[place] if place < len(argv) else ""
+            overrides["ONTHEFLY_SAVE_ON"] = _signals(value, overrides.get("ONTHEFLY_SAVE_ON", ""))
+        elif option in WITH_VALUE:
             if not joined:
                 place += 1
                 if place >= len(argv):
@@ -56,7 +73,25 @@ def _options(argv: list[str]) -> tuple[dict[str, str], list[str], bool]:
         elif option in LATER:
             raise UsageError(f"{option} is not in this version")
         else:
-            known = ", ".join([*WITH_VALUE, *FLAGS, "--open"])
+            known = ", ".join([*WITH_VALUE, *FLAGS, "--open", "--save-on", "--autosave"])
             raise UsageError(f"unknown option {option}", f"known here: {known}; options of the script come after it")
         place += 1
     return overrides, argv[place:], opens
+
+
+def _seconds(text: str) -> str:
+    """``30``, ``30s``, ``5m``, ``1h`` in seconds."""
+    found = _DURATION.fullmatch(text)
+    if found is None or not float(found[1]):
+        raise UsageError(f"--autosave: {text!r} is no time", "for instance: --autosave 30s, 5m, 120")
+    return f"{float(found[1]) * _UNITS[found[2]]:g}"
+
+
+def _signals(text: str, before: str) -> str:
+    """Names of signals, by comma, behind those given before."""
+    from onthefly.core.signal_names import parse
+
+    names = parse(text)
+    if not names:
+        raise UsageError("--save-on needs signals", "for instance: --save-on SIGTERM,SIGUSR1")
+    return ",".join(parse(f"{before},{','.join(names)}"))

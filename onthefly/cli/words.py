@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
+from onthefly.core.signal_names import parse
 from onthefly.errors import UsageError
 from onthefly.protocol import COMMANDS, arguments
 from onthefly.protocol.commands import MAX_SAMPLES
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 HELP = {
     "pause.step": "after so many finished steps", "pause.epoch": "after the first step of that epoch",
     "pause.when": "as soon as this holds: 'loss < 0.1 and epoch >= 2'",
+    "pause.release": "give the accelerator's memory back meanwhile",
     "step.steps": "how many (default 1)",
     "stop.now": "at once, wherever it is (SIGTERM)", "set.name": "lr, weight_decay, momentum, betas, ...",
     "set.value": "a number, or several: 0.9,0.999", "set.group": "only this parameter group, from 0",
@@ -27,7 +29,8 @@ HELP = {
     "subset.samples": "indices: 1,2,5-9; or @FILE", "subset.loader": "only this loader: loader0, ...",
     "subset.weights": "one for all, or one for each: 0.5,2; or @FILE", "subset.add": "to what was given before",
     "checkpoint.name": "what to call it", "keep.every": "every so many steps; 0: no more",
-    "keep.on_pause": "when the script is paused",
+    "keep.seconds": "every so many seconds; 0: no more", "keep.on_pause": "when the script is paused",
+    "keep.on_signal": "before what the script does at these: SIGTERM,USR1; or none",
     "keep.memory": "most bytes in memory: 500M, 1G", "keep.disk": "most bytes on disk: 10G",
     "drop.checkpoint": "its name", "rewind.checkpoint": "its name (default: the newest)",
     "trial.steps": "how many without, and how many with the change",
@@ -148,6 +151,8 @@ def _plain(hint: Any) -> Any:
 def _value(name: str, field: str, hint: Any, text: Any) -> Any:
     """What is meant by a text; :class:`UsageError` tells how it is written."""
     try:
+        if field == "on_signal":
+            return [] if text.lower() == "none" else parse(text)
         if field in ("memory", "disk"):
             return int(float(text.rstrip("KMGTkmgtB")) * _SIZES[text.rstrip("Bb")[-1:].upper().strip("0123456789.")])
         if field == "parameters":

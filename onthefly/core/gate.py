@@ -86,6 +86,10 @@ class Gate:
         """Called on the training thread after something was done, and before it is held."""
         self.held: Callable[[], None] = lambda: None
         """Called on the training thread when a pause begins."""
+        self.nudged: Callable[[Place], None] = lambda place: None
+        """Called on the training thread after :meth:`nudge`; what it raises that is no ``Exception`` ends a pause."""
+        self.interrupted: Callable[[], None] = lambda: None
+        """Called on the training thread when a pause ends by no command; it must not fail."""
         self.failed: Callable[[str, Exception], None] = lambda text, fault: None
         """Called on the training thread when what was planned could not be done."""
         self._queue: queue.SimpleQueue[Command | Decision] = queue.SimpleQueue()
@@ -178,6 +182,7 @@ class Gate:
         finally:
             if self.paused:
                 self.paused = False
+                self.interrupted()
                 self._announce("running", "", "the pause was interrupted")
             self.waiting = False  # before the look at what there is: another thread sets it last
             if self.plans or self._later or self._boundary is not None or not self._queue.empty():
@@ -206,6 +211,7 @@ class Gate:
                 self._take()
         except (Stop, KeyboardInterrupt):
             self.paused = False
+            self.interrupted()
 
     def hold(self, by: str, reason: str) -> None:
         """On the training thread: the script is to be held here, or in several ranks by all as soon as they agree."""
@@ -294,7 +300,9 @@ class Gate:
             self._boundary = None
         if decision.go:
             self._agreed.update(command.n for command in self._later if command.n == decision.n)
-        elif decision.n != NUDGE:
+        elif decision.n == NUDGE:
+            self.nudged(self._at)
+        else:
             for command in [*self._later]:
                 if command.n == decision.n or (decision.n == LOST and command.n not in self._agreed):
                     self._later.remove(command)

@@ -22,7 +22,10 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Index = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Weight = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Place = Annotated[int, msgspec.Meta(ge=-1, le=1 << 20)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 AlarmAction = Literal["off", "log", "pause", "rewind"]
+SignalName = Literal["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
+"""At which a checkpoint can be made."""
 
 
 class CommandArguments(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +43,8 @@ class Pause(CommandArguments):
     """As soon as this holds after a step: an expression over metrics, as ``loss < 0.1 and epoch >= 2``."""
     because: Text = ""
     """Why, for whoever sees that it is paused."""
+    release: bool = False
+    """Give the accelerator's memory back meanwhile: what the script's tensors hold waits in the host's memory."""
 
 
 class Resume(CommandArguments):
@@ -119,7 +124,11 @@ class Keep(CommandArguments):
 
     every: Union[Whole, None] = None
     """Every so many steps; 0: no more."""
+    seconds: Union[Seconds, None] = None
+    """Every so many seconds, or as long as fifty times the wait for the copy, and at the script's end; 0: no more."""
     on_pause: Union[bool, None] = None
+    on_signal: Union[Annotated[list[SignalName], msgspec.Meta(max_length=10)], None] = None
+    """At these signals, before what the script does at them; an empty list: at none any more."""
     memory: Union[Index, None] = None
     """Bytes in memory, batches that are kept for going back included."""
     disk: Union[Index, None] = None

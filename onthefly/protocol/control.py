@@ -38,7 +38,7 @@ class CheckpointInfo(msgspec.Struct, kw_only=True):
     step: int
     epoch: int
     time: float
-    why: Literal["asked", "every", "pause", "signal", "trial"]
+    why: Literal["asked", "every", "pause", "signal", "trial", "end"]
     memory: int
     """Bytes in memory."""
     disk: int

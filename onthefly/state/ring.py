@@ -44,7 +44,7 @@ class Entry:
     name: str
     place: Place
     reason: str
-    """Why it was made: ``asked``, ``every``, ``pause``, ``signal``."""
+    """Why it was made: ``asked``, ``every``, ``pause``, ``signal``, ``trial``, ``end``."""
     time: float
     """When, in seconds since 1970."""
     snapshot: Any = None

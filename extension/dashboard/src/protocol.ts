@@ -41,7 +41,7 @@ export interface CheckpointInfo {
   step: number;
   epoch: number;
   time: number;
-  why: "asked" | "every" | "pause" | "signal" | "trial";
+  why: "asked" | "end" | "every" | "pause" | "signal" | "trial";
   memory: number;
   disk: number;
   state: "durable" | "failed" | "memory" | "writing";
@@ -213,7 +213,9 @@ export interface JournalEntry {
 /** When checkpoints are made by themselves, and how many bytes they may take. */
 export interface Keep {
   every?: number | null;
+  seconds?: number | null;
   on_pause?: boolean | null;
+  on_signal?: ("SIGHUP" | "SIGINT" | "SIGQUIT" | "SIGTERM" | "SIGUSR1" | "SIGUSR2" | "SIGXCPU")[] | null;
   memory?: number | null;
   disk?: number | null;
 }
@@ -275,6 +277,7 @@ export interface Pause {
   epoch?: number | null;
   when?: string;
   because?: string;
+  release?: boolean;
 }
 
 /** Answered with :class:`Pong`. */
