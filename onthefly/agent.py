@@ -130,8 +130,6 @@ class Session:
             self._end_after(settings.steps)
         if settings.stop_on:
             self._control.stop_on(settings.stop_on)
-        if settings.resume:
-            self._control.resume(settings, lambda: self._hang_up(CLOSE_SECONDS))
         self._control.keep_safe(settings.save_on, settings.autosave)
         if settings.replay and self._speaks:
             self._control.replay(Path(settings.replay))
@@ -202,6 +200,8 @@ class Session:
         """Tell the hub that this process is here, before it trains."""
         self._link.start()
         self._announce("starting", "", "")
+        if self.settings.resume:
+            self._control.resume(self.settings, lambda: self._hang_up(CLOSE_SECONDS))
 
     def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
         """Record single numbers by name, for charts: ``session.log({"val_loss": loss})``.
@@ -320,7 +320,7 @@ class Session:
         self._recorder.held()
 
     def _hold_here(self) -> None:
-        """At a place that serves where no optimizer's step comes by: before a backward call, after a scaler's step."""
+        """At a place that serves where no optimizer's step comes by: after a backward call, after a scaler's step."""
         if not self._steps.inside and self._recorder.is_training_thread():
             self._hold()
 

@@ -162,9 +162,16 @@ class Guard:
 
         return guarded
 
-    def ahead_of(self, original: Callable[..., Any], ours: Callable[..., object], slot: Switch) -> Callable[..., Any]:
+    def ahead_of(
+        self,
+        original: Callable[..., Any],
+        ours: Callable[..., object],
+        slot: Switch,
+        after: Callable[[], object] | None = None,
+    ) -> Callable[..., Any]:
         """``original`` with ``ours`` called before it, on the same arguments, while the slot is enabled.
 
+        ``after()`` is called when it has returned; it has a guard of its own.
         Guard and replacement in one function, since this runs for every step.
         """
 
@@ -176,10 +183,13 @@ class Guard:
                 except Exception as error:  # noqa: BLE001 - as above
                     self._fail(error)
             try:
-                return original(*args, **kwargs)
+                result = original(*args, **kwargs)
             except BaseException as error:
                 leave_frame_out(error)
                 raise
+            if after is not None and slot.enabled:
+                after()
+            return result
 
         return replacement
 

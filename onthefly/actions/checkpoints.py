@@ -42,6 +42,9 @@ they cost it 2 % at most."""
 BUSY_SECONDS = 1.0
 """After so long the next try, where the disk is not through with those before."""
 
+MAX_TRIES = 8
+"""Pause points at which it is tried in turn to make one that another process can go on from."""
+
 SAVING_SECONDS = 10.0
 """The longest that the end of a script waits for its last checkpoint."""
 
@@ -98,6 +101,8 @@ class Checkpoints:
         """As the command ``keep`` left it."""
         self._plans: list[Plan] = []
         """For the next of those that are made by themselves."""
+        self._tries = 0
+        """Checkpoints in a row that no other process could go on from."""
         self._stalled = 0.0
         """Seconds that training waited for the newest."""
 
@@ -129,13 +134,28 @@ class Checkpoints:
                 image=image.finish if image is not None else None,
             )  # fmt: skip
             resume = image.obstacle or self._counters.in_force() if image is not None else f"{fault}"
+            if why == "end":
+                resume = resume or "it was made when the script had come to its end"
         finally:
             del frames  # they refer to this one
         entry = self._ring.add(name, place, why, held)
         self._prepare()
         self._writer.submit(form, name, self._wrote, {"reason": why, "resume": resume})
         self._stalled = time.monotonic() - started
+        self._tries = self._tries + 1 if image is not None and image.obstacle else 0
+        if 0 < self._tries <= MAX_TRIES and why != "end":
+            self._make_another(moment, why)
         return entry
+
+    def _make_another(self, moment: Moment, why: str) -> None:
+        """At the next pause point: nobody could go on from this one (between the two steps of a GAN, for instance)."""
+        self._gate.plan(Plan(
+            "a checkpoint that can be resumed", "", lambda now: now[2:] != moment[2:], same=False,
+            act=lambda now: self._take_again(now, why),
+        ))  # fmt: skip
+
+    def _take_again(self, moment: Moment, why: str) -> None:
+        self.take(moment, why)
 
     def save(self, moment: Moment, why: str, seconds: float) -> Entry:
         """Make one here and wait for the disk, so long at most. Raises ``Refused`` where it is not there by then."""

@@ -65,16 +65,16 @@ class BackwardInstrument:
             slot.restore()
 
     def _wrap(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        gate, observe = self._gate, self._observe
+        gate, serve = self._gate, self._guard.around(self._serve)
 
-        def before(*args: Any, **named: Any) -> None:
+        def after() -> None:
             if gate.waiting:
-                self._serve()
-            observe(*args, **named)
+                serve()
 
-        backward = self._guard.ahead_of(original, before, slot)
+        backward = self._guard.ahead_of(original, self._observe, slot, after)
         skip(backward, callees=False)  # what the script's own backward calls is the script's
-        skip(before, callees=True)
+        skip(self._observe, callees=True)
+        skip(after, callees=True)
         return backward
 
     def _serve(self) -> None:

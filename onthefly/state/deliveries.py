@@ -120,15 +120,15 @@ class Deliveries:
     # -- told by the data instrument
 
     def asked(self, loader: Any, states: list[Any]) -> None:
-        """That loader is about to be asked for an iterator: the random states that matter to it are put there."""
-        states.append(winding.states_for(loader))
+        """That loader is about to be asked for an iterator: what matters to it is put there."""
+        states.append(winding.ask(loader))
 
     def begin(self, iterator: Any, feed: Feed, loader: Any, states: list[Any]) -> None:
         """This iterator begins an epoch; ``states``: those when its loader was asked for it."""
         self.end(iterator)
         self._iterators.add(iterator)
         self._feeds[iterator] = feed
-        winding.begin(iterator, loader, states[0] if states else winding.states_for(loader))
+        winding.begin(iterator, loader, states[0] if states else winding.ask(loader))
 
     def first(self, iterator: Any) -> None:
         """Its first batch is about to be fetched."""

@@ -83,6 +83,7 @@ class Image:
                 name: self.tokens(GLOBALS.read(held), lambda key, module=name: _global(module, key))
                 for name, held in script.modules()
             }
+            self.logs = {name: self.token(file, f"the log {name}") for name, file in script.log_files()}
             self._follow()
 
     def finish(self, taker: Taker) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class Image:
         self._alive.clear()
         self._numbers.clear()
         self.tensors.clear()
-        return {"frames": self.frames, "modules": self.modules, "nodes": self.nodes}
+        return {"frames": self.frames, "modules": self.modules, "logs": self.logs, "nodes": self.nodes}
 
     def token(self, value: Any, name: str) -> Any:
         """What stands for that value."""

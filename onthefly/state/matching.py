@@ -64,6 +64,8 @@ class Match:
             roots += [(token, variables_now.get(key, MISSING)) for key, token in _pairs(tokens)]
         for frame, given in zip(reversed(frames), reversed(self.image["frames"])):
             roots += self._frame(frame, given)
+        logs = dict(script.log_files())
+        roots += [(token, logs.get(name, MISSING)) for name, token in self.image["logs"].items()]
         roots.sort(key=lambda root: not isinstance(root[1], torch.optim.Optimizer))
         for token, value in roots:
             self.bind(token, value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import io
+import logging
 import os
 import sys
 import sysconfig
@@ -47,6 +49,16 @@ def modules() -> Iterator[tuple[str, dict[str, Any]]]:
         file = getattr(module, "__file__", None)
         if name == "__main__" or (isinstance(file, str) and is_own(file)):
             yield name, vars(module)
+
+
+def log_files() -> Iterator[tuple[str, Any]]:
+    """The files that handlers of :mod:`logging` write to, by the names of their loggers."""
+    loggers: dict[str, Any] = {"": logging.root, **logging.root.manager.loggerDict}
+    for name, logger in loggers.items():
+        for number, handler in enumerate(getattr(logger, "handlers", ())):
+            stream = getattr(handler, "stream", None)
+            if isinstance(stream, io.IOBase):
+                yield f"{name}/{number}", stream
 
 
 def made_by_script(kind: type) -> bool:

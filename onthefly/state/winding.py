@@ -81,13 +81,6 @@ class Began:
         """None, if it is gone."""
         return self._refer()
 
-    def start(self, loader: Any, random: RandomStates) -> None:
-        """Another pass begins, asked for under these random states."""
-        parts = _parts(loader)
-        generators = [(one, kind.read(one)) for one in parts.generators for kind in [generator_of(one)] if kind]
-        settings = [(part, plain) for part in parts.all for plain in [_settings(part)] if plain]
-        self.starts.append(Start(random, generators, settings))
-
     def first(self) -> None:
         """The first batch of the pass is asked for."""
         self.starts[-1] = self.starts[-1]._replace(first=states_for(self.loader))
@@ -101,15 +94,23 @@ def states_for(loader: Any) -> RandomStates:
     return RandomStates.take() if loader is None or _parts(loader).draws_elsewhere else RandomStates.of_torch()
 
 
-def begin(iterator: Any, loader: Any, random: RandomStates) -> None:
-    """That iterator was asked for under these random states: noted with it."""
+def ask(loader: Any) -> Start:
+    """That loader is about to be asked for an iterator: what matters to it, as it is now."""
+    parts = _parts(loader)
+    generators = [(one, kind.read(one)) for one in parts.generators for kind in [generator_of(one)] if kind]
+    settings = [(part, plain) for part in parts.all for plain in [_settings(part)] if plain]
+    return Start(states_for(loader), generators, settings)
+
+
+def begin(iterator: Any, loader: Any, start: Start) -> None:
+    """That iterator was asked for at that moment: noted with it."""
     began: Began | None = vars(iterator).get(BEGAN)
     if began is None or began.loader is not loader:
         began = Began(loader)
         setattr(iterator, BEGAN, began)
     elif not getattr(iterator, "_persistent_workers", False):
         began.starts.clear()
-    began.start(loader, random)
+    began.starts.append(start)
 
 
 def began_of(iterator: Any) -> Optional[Began]:
