@@ -36,6 +36,11 @@ class Unbuildable(Exception):
     """Something of the image has no counterpart here, and cannot be built."""
 
 
+def one_text(text: str) -> str:
+    """That text as the one object that code has of it, where it is a name: pickle writes one that it has met shorter."""
+    return sys.intern(text) if text.isidentifier() else text
+
+
 class Builder:
     """What each token of an image stands for in this process."""
 
@@ -52,7 +57,7 @@ class Builder:
     def value(self, token: Any) -> Any:
         """What a token stands for in this process."""
         if type(token) is not list:
-            return token
+            return one_text(token) if type(token) is str else token
         number = token[0]
         if number in self.made:
             return self.made[number]

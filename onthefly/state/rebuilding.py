@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onthefly.state import openfiles, remaking, script, stack, values
-from onthefly.state.building import Builder, Unbuildable
+from onthefly.state.building import Builder, Unbuildable, one_text
 from onthefly.state.contents import CLASS, GLOBALS, SLOTS, form_of
 from onthefly.state.frames import has_own_variables, managed, set_variables, variables
 from onthefly.state.image import EMPTY_IN_MODULES, OURS
@@ -124,7 +124,7 @@ class Rebuild:
         held: Any = getattr(live, "__dict__", None)
         if held is None:
             return
-        wanted = {key: self._value(token) for key, token in node["attributes"].items()}
+        wanted = {one_text(key): self._value(token) for key, token in node["attributes"].items()}
         for key, value in wanted.items():
             if key not in held or held[key] is not value:
                 held[key] = value
