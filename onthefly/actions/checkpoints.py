@@ -18,6 +18,7 @@ from onthefly.state import files
 from onthefly.state.deliveries import REMEDY
 from onthefly.state.form import Form, Place
 from onthefly.state.frames import has_own_variables, script_frames, variables
+from onthefly.state.graphs import LIVE, graph_of
 from onthefly.state.image import Image
 from onthefly.state.objects import find
 from onthefly.state.random import RandomStates
@@ -101,6 +102,8 @@ class Checkpoints:
         """As the command ``keep`` left it."""
         self._plans: list[Plan] = []
         """For the next of those that are made by themselves."""
+        self._unused: set[str] = set()
+        """Names of tensors whose graphs are kept and never used."""
         self._tries = 0
         """Checkpoints in a row that no other process could go on from."""
         self._stalled = 0.0
@@ -124,7 +127,7 @@ class Checkpoints:
             newest = self._ring.newest(lambda entry: entry.snapshot is not None)
             snapshot = Snapshot(frames, self._deliveries, newest.snapshot.snapshot if newest is not None else None)
             held = Held(snapshot, self._counters.take(), moment)
-            image, fault = outcome(Image, frames, self._deliveries.began)
+            image, fault = outcome(Image, frames, self._deliveries.began, self._unused)
             more = {
                 "points": moment.point,
                 "files": self._written.record(self._exempt),
@@ -143,18 +146,23 @@ class Checkpoints:
         self._writer.submit(form, name, self._wrote, {"reason": why, "resume": resume})
         self._stalled = time.monotonic() - started
         self._tries = self._tries + 1 if image is not None and image.obstacle else 0
-        if 0 < self._tries <= MAX_TRIES and why != "end":
-            self._make_another(moment, why)
+        if image is not None and 0 < self._tries <= MAX_TRIES and why != "end":
+            self._make_another(moment, why, image.waiting)
         return entry
 
-    def _make_another(self, moment: Moment, why: str) -> None:
-        """At the next pause point: nobody could go on from this one (between the two steps of a GAN, for instance)."""
+    def _make_another(self, moment: Moment, why: str, waiting: list[tuple[str, Any]]) -> None:
+        """At the next pause point: nobody could go on from this one (between the two steps of a GAN, for instance).
+
+        Of the graphs that waited here, those that still wait there, a step later, are of results that are kept and
+        never back-propagated (predictions for a metric).
+        """
         self._gate.plan(Plan(
             "a checkpoint that can be resumed", "", lambda now: now[2:] != moment[2:], same=False,
-            act=lambda now: self._take_again(now, why),
+            act=lambda now: self._take_again(now, why, waiting),
         ))  # fmt: skip
 
-    def _take_again(self, moment: Moment, why: str) -> None:
+    def _take_again(self, moment: Moment, why: str, waiting: list[tuple[str, Any]]) -> None:
+        self._unused.update(name for name, tensor in waiting if graph_of(tensor) == LIVE)
         self.take(moment, why)
 
     def save(self, moment: Moment, why: str, seconds: float) -> Entry:

@@ -36,8 +36,22 @@ class Unbuildable(Exception):
     """Something of the image has no counterpart here, and cannot be built."""
 
 
+class LostGraph(torch.autograd.Function):
+    """The graph of a tensor that no step has used so far, and that no other process can have."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        """The values alone."""
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """A step wants it after all: better an error than another result."""
+        raise RuntimeError("onthefly: a tensor that was computed before the resume is used in a backward after it")
+
+
 def one_text(text: str) -> str:
-    """That text as the one object that code has of it, where it is a name: pickle writes one that it has met shorter."""
+    """That text as the one object that code has of it, where it is a name: pickle writes again what it has not met."""
     return sys.intern(text) if text.isidentifier() else text
 
 
@@ -127,6 +141,9 @@ class Builder:
         kind = named(node["type"])
         if kind is nn.Parameter:
             made: Any = nn.Parameter(shared, requires_grad=node["needs"])
+        elif node.get("lost"):
+            with torch.enable_grad():
+                made = LostGraph.apply(shared.detach().requires_grad_())
         elif kind is Tensor:
             made = shared.requires_grad_(node["needs"])
         else:

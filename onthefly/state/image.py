@@ -33,7 +33,7 @@ from onthefly.state.tensors import LARGE, detached_copy, grad_of, is_plain, nbyt
 from onthefly.state.walk import MAX_ITEMS, MAX_OBJECTS, is_followed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from types import FrameType
 
     from onthefly.state.copies import Taker
@@ -62,8 +62,16 @@ class Tensors(NamedTuple):
 class Image:
     """The making of one; on the training thread, in a step's hook."""
 
-    def __init__(self, frames: list[FrameType], loading: Callable[[Any], Optional[Began]]) -> None:
-        """``frames``: the script's, innermost first. ``loading(iterator)`` tells how a loader's iterator began."""
+    def __init__(
+        self, frames: list[FrameType], loading: Callable[[Any], Optional[Began]], unused: Collection[str] = ()
+    ) -> None:
+        """``frames``: the script's, innermost first. ``loading(iterator)`` tells how a loader's iterator began.
+
+        ``unused``: names of tensors whose graphs are known to be kept and never used.
+        """
+        self.waiting: list[tuple[str, Tensor]] = []
+        """Tensors whose graph may still be used, with their names."""
+        self._unused = unused
         self.nodes: list[Any] = []
         self.obstacle = ""
         """Why no other process can go on from here; empty: as far as can be told, one can."""
@@ -246,9 +254,11 @@ class Image:
                 storage=where._cdata, offset=tensor.storage_offset(), whole=where.nbytes(),
             )  # fmt: skip
             if not tensor.is_leaf and graph_of(tensor) == LIVE:
-                self.obstacle = self.obstacle or (
-                    f"{name}, a tensor of shape {tuple(tensor.shape)}, waits for its backward here"
-                )
+                self.waiting.append((name, tensor))
+                node["lost"] = name in self._unused
+                if not node["lost"]:
+                    shape = tuple(tensor.shape)
+                    self.obstacle = self.obstacle or f"{name}, a tensor of shape {shape}, waits for its backward here"
         grad = grad_of(tensor)
         if grad is not None:
             self._essential.add(id(grad))
