@@ -23,8 +23,8 @@ class Settings:
     """What the environment asks of us; every attribute is one variable, or follows from several."""
 
     __slots__ = (
-        "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay", "session",
-        "steps", "stop_on", "strict", "target_pid", "world_size",
+        "_env", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay", "resume",
+        "resume_expected", "session", "steps", "stop_on", "strict", "target_pid", "world_size",
     )  # fmt: skip
 
     def __init__(self, env: "Mapping[str, str] | None" = None) -> None:
@@ -47,6 +47,11 @@ class Settings:
         """``ONTHEFLY_PROJECT`` (``--project``): the project that the session is filed under."""
         self.replay: str = env.get("ONTHEFLY_REPLAY", "")
         """``ONTHEFLY_REPLAY`` (``--replay``): a journal whose changes are made again, at the same steps."""
+        self.resume: str = env.get("ONTHEFLY_RESUME", "")
+        """``ONTHEFLY_RESUME`` (``--resume``): the folder of the checkpoint that this process goes on from."""
+        self.resume_expected: str = env.get("ONTHEFLY_RESUME_EXPECTED", "")
+        """``ONTHEFLY_RESUME_EXPECTED``: the file that says what the process goes on as (:mod:`onthefly.core.expected`).
+        Set without ``ONTHEFLY_RESUME``: it begins anew, as the session's first process did (``onthefly reset``)."""
         self.stop_on: str = env.get("ONTHEFLY_STOP_ON", "")
         """``ONTHEFLY_STOP_ON`` (``--stop-on``): watchdogs, by comma, that hold the script where they find something."""
         self.target_pid: int = _integer(env, "ONTHEFLY_TARGET", 0)
@@ -64,6 +69,19 @@ class Settings:
     def notebook(self) -> str:
         """``JPY_SESSION_NAME``: the path of a notebook, as Jupyter tells its kernel (and all children of that)."""
         return self._env.get("JPY_SESSION_NAME", "")
+
+    @property
+    def hash_seed(self) -> "str | None":
+        """``PYTHONHASHSEED``; None where it is not set."""
+        return self._env.get("PYTHONHASHSEED")
+
+    @property
+    def start(self) -> str:
+        """The ``start.json`` that this process begins as; empty if it is the first of its session."""
+        if self.resume:
+            return os.path.join(self.resume, "start.json")
+        folder = os.path.dirname(os.path.dirname(self.resume_expected))
+        return os.path.join(folder, "start.json") if folder else ""
 
     @property
     def job(self) -> str:
@@ -90,6 +108,12 @@ def claim_rank() -> bool:
         return False
     os.environ["ONTHEFLY_RANK"] = str(os.getpid())
     return True
+
+
+def claim_resume() -> None:
+    """The process that resumes has read what it goes on from: its children are told nothing of that."""
+    for name in ("ONTHEFLY_RESUME", "ONTHEFLY_RESUME_EXPECTED"):
+        os.environ.pop(name, None)
 
 
 def put(name: str, value: str) -> "Callable[[], None]":

@@ -34,7 +34,8 @@ USAGE = """usage: python -m onthefly [OPTIONS] SCRIPT|-m MODULE|-c CODE [ARGS]
        onthefly COMMAND [OPTIONS]
 
 Runs a training script as Python would, and shows what happens in it. Options: --project NAME, --name NAME,
---open (the dashboard in a browser), --hold (a finished script stays, paused, until told), --quiet, --version.
+--open (the dashboard in a browser), --hold (a finished script stays, paused, until told), --quiet,
+--resume SESSION[@RUN[:STEP]] (go on from a checkpoint; without a SCRIPT, the session's own), --version.
 
 commands:
 """

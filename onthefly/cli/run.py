@@ -5,50 +5,68 @@ Parsed by hand: everything from the script on is the script's, untouched, and ar
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from onthefly.errors import UsageError
 from onthefly.launch import interpreter_command, run
 
 WITH_VALUE = {"--project": "ONTHEFLY_PROJECT", "--name": "ONTHEFLY_NAME", "--replay": "ONTHEFLY_REPLAY",
               "--stop-on": "ONTHEFLY_STOP_ON"}  # fmt: skip
 FLAGS = {"--quiet": "ONTHEFLY_QUIET", "--hold": "ONTHEFLY_HOLD"}
-LATER = frozenset({"--budget", "--autosave", "--test-after", "--resume", "--trust"})
+LATER = frozenset({"--budget", "--autosave", "--test-after", "--trust"})
+
+
+class Options(NamedTuple):
+    """Our own, at the front of a command line."""
+
+    overrides: dict[str, str]
+    """Variables that they set."""
+    resume: str
+    opens: bool
+    """The dashboard, in a browser."""
+    rest: list[str]
+    """What comes after them."""
 
 
 def main(argv: list[str]) -> int:
     """Become the script; returns only where that cannot be done."""
     named = bool(argv) and argv[0] == "run"
-    overrides, rest, opens = _options(argv[1:] if named else argv)
-    if named:
-        if rest[:1] == ["--"]:
-            rest = rest[1:]
-        if not rest:
+    options = _options(argv[1:] if named else argv)
+    command = options.rest
+    if named and command[:1] == ["--"]:
+        command = command[1:]
+    if not command and not options.resume:
+        if named:
             raise UsageError("run needs a command", "for instance: onthefly run -- python train.py")
-        command = rest
-    else:
-        if not rest:
-            raise UsageError("no script given", "for instance: python -m onthefly train.py")
-        command = [*interpreter_command(), *rest]
-    if opens:
+        raise UsageError("no script given", "for instance: python -m onthefly train.py")
+    if command and not named:
+        command = [*interpreter_command(), *command]
+    if options.opens:
         from onthefly.cli.dashboard import open_dashboard
 
         open_dashboard()
-    return run(command, overrides)
+    if options.resume:
+        from onthefly.cli.resume import resume
+
+        return resume(options.resume, command, options.overrides)
+    return run(command, options.overrides)
 
 
-def _options(argv: list[str]) -> tuple[dict[str, str], list[str], bool]:
-    """Our own options at the front, and what remains."""
+def _options(argv: list[str]) -> Options:
     overrides: dict[str, str] = {}
-    opens = False
-    place = 0
+    resume, opens, place = "", False, 0
     while place < len(argv) and argv[place].startswith("--") and argv[place] != "--":
         option, joined, value = argv[place].partition("=")
-        if option in WITH_VALUE:
+        if option in WITH_VALUE or option == "--resume":
             if not joined:
                 place += 1
-                if place >= len(argv):
-                    raise UsageError(f"{option} needs a value")
-                value = argv[place]
-            overrides[WITH_VALUE[option]] = value
+                value = argv[place] if place < len(argv) else ""
+            if not value and (option == "--resume" or place >= len(argv)):
+                raise UsageError(f"{option} needs a value")
+            if option == "--resume":
+                resume = value
+            else:
+                overrides[WITH_VALUE[option]] = value
         elif option in FLAGS:
             overrides[FLAGS[option]] = "1"
         elif option == "--open":
@@ -56,7 +74,7 @@ def _options(argv: list[str]) -> tuple[dict[str, str], list[str], bool]:
         elif option in LATER:
             raise UsageError(f"{option} is not in this version")
         else:
-            known = ", ".join([*WITH_VALUE, *FLAGS, "--open"])
+            known = ", ".join([*WITH_VALUE, *FLAGS, "--resume", "--open"])
             raise UsageError(f"unknown option {option}", f"known here: {known}; options of the script come after it")
         place += 1
-    return overrides, argv[place:], opens
+    return Options(overrides, resume, opens, argv[place:])
