@@ -345,10 +345,10 @@ class Session:
         steps = recorder.step if self._control.seen or recorder.step else recorder.backwards
         return Place(steps, recorder.epoch, recorder.backwards, self._steps.points)
 
-    def _went_back(self, place: Place, run: str) -> None:
+    def _went_back(self, place: Place, run: str, stem: str) -> None:
         """A rewind: the script is there again. What was recorded since stays, under the name that the run had."""
         recorder = self._recorder
-        recorder.rename(self.runs.next())
+        recorder.rename(self.runs.next(stem))
         recorder.step, recorder.epoch, recorder.backwards = place.step, place.epoch, place.backward
         self._steps.points = place.point
         self.describe(parent=run, step=place.step)

@@ -69,8 +69,8 @@ class Ties(NamedTuple):
     """Send what is recorded, as far as it is there."""
     serve: Callable[[], None]
     """Hold the training thread, where the gate is paused."""
-    went_back: Callable[[Place, str], None]
-    """The script is where it was then, in that run: count from there."""
+    went_back: Callable[[Place, str, str], None]
+    """The script is where it was then, in that run: count from there, under a name that begins with the last."""
 
 
 class Ours(NamedTuple):
@@ -124,8 +124,9 @@ class Control:
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
             "checkpoint": self.checkpoints.checkpoint, "keep": self.checkpoints.keep, "drop": self.checkpoints.drop,
-            "rewind": self.checkpoints.rewind, "trial": self._trial.trial, "choose": self._trial.choose,
-            "watch": self.watchdogs.watch, "diagnose": self.watchdogs.diagnose,
+            "rewind": self.checkpoints.rewind, "reset": self.checkpoints.reset,
+            "trial": self._trial.trial, "choose": self._trial.choose, "watch": self.watchdogs.watch,
+            "diagnose": self.watchdogs.diagnose,
         }.items():  # fmt: skip
             gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
 
@@ -256,7 +257,7 @@ class Control:
             self._ties.place(), self._ties.run(), self._gradients.state(), self.subset.state(), list(self._journal.held)
         )
 
-    def _put_back(self, state: Any, checkpoint: str, by: str) -> None:
+    def _put_back(self, state: Any, checkpoint: str, by: str, stem: str) -> None:
         """The script is back at that checkpoint: so is what we count and change."""
         left = self._ties.place()
         place, run, gradients, subset, held = state  # an Ours
@@ -264,7 +265,7 @@ class Control:
         self.subset.put_back(subset)
         self._journal.held = list(held)
         self._receipt = self._losses.from_call(place.backward)
-        self._ties.went_back(place, run)
+        self._ties.went_back(place, run, stem)
         self.gate.moved(place)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 

@@ -20,6 +20,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("run", "run a command under OnTheFly: onthefly run [OPTIONS] -- python train.py"),
     "ps": Entry("ps", "list sessions"),
     "ctl": Entry("ctl", "pause, resume, step or stop a session, change what it does, keep its state"),
+    "reset": Entry("reset", "go back to the beginning of a session, as a new run"),
     "samples": Entry("table", "per-sample losses of a session, as a table"),
     "metrics": Entry("table", "metrics of a session, as a table"),
     "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),

@@ -80,37 +80,47 @@ def resume(text: str, command: Sequence[str], overrides: Mapping[str, str]) -> i
     """Go on from there with ``command``; without one, with the command line that the session had."""
     reference, settings = Reference.of(text), Settings()
     with Client(settings, start=True) as client:
-        session = ended_session(client, reference.place)
+        session = look_up(client, reference.place)
+        checked_over(session)
         identifier = session["id"]
         of_session = settings.data_dir / "sessions" / identifier
         kept = choose(checkpoints(of_session / "checkpoints"), reference, identifier)
         manifest = kept.manifest
         origin = expected.Origin(identifier, manifest["run"], manifest["step"], manifest["backward"], kept.path.name)
         taken = runs(client, session)
-        given = going_on(client, of_session, origin, expected.first_free("resume", taken), taken)
+        given = going_on(client, of_session, origin, expected.first_free(expected.RESUME, taken), taken)
     overrides = {**overrides, "ONTHEFLY_RESUME": str(kept.path.absolute())}
     return take_up(session, of_session, given, command, overrides)
 
 
-def ended_session(client: Client, place: str) -> dict[str, Any]:
-    """A session as the hub tells it, which no process is part of any more; of a bundle, as it was imported."""
+def look_up(client: Client, place: str) -> dict[str, Any]:
+    """A session as the hub tells it, once what has just been killed is known to be gone; of a bundle, as imported."""
     if place.endswith(".otf") or os.sep in place or os.path.isfile(place):
         place = imported(place)
     path = f"sessions/{quote(place, safe='')}"
     session: dict[str, Any] = client.json(path)
     limit = time.monotonic() + SETTLE_SECONDS
-    while (session["state"] in LIVE_STATES) != _lives(session) or _leaves(session):
+    while (session["state"] in LIVE_STATES) != _has_processes(session) or _leaves(session):
         if time.monotonic() > limit:
             break
         time.sleep(POLL_SECONDS)
         session = client.json(path)
-    if session["state"] in LIVE_STATES or _lives(session):
+    return session
+
+
+def lives(session: Mapping[str, Any]) -> bool:
+    """Whether its script runs."""
+    return session["state"] in LIVE_STATES or _has_processes(session)
+
+
+def checked_over(session: Mapping[str, Any]) -> None:
+    """Refuse a session that a process is part of still, or that several ranks were."""
+    if lives(session):
         by = next((f" (pid {rank['pid']})" for rank in session["ranks"] if _is_alive(rank)), "")
         raise Refused(f"session {session['id']} is {session['state']}: its script runs{by}",
                       f"stop it first: onthefly ctl {session['id']} stop")  # fmt: skip
     if session["world_size"] > 1:
         _several()
-    return session
 
 
 def imported(path: str) -> str:
@@ -233,7 +243,7 @@ def _named(found: Sequence[Kept]) -> str:
     return more + ", ".join(names)
 
 
-def _lives(session: Mapping[str, Any]) -> bool:
+def _has_processes(session: Mapping[str, Any]) -> bool:
     return any(map(_is_alive, session["ranks"]))
 
 

@@ -76,10 +76,14 @@ def numbers(folder: Path) -> set[int]:
     return {int(path.stem) for path in (folder / FOLDER).glob("*.json") if path.stem.isdecimal()}
 
 
+REWIND, RESUME, RESET = "rewind", "resume", "baseline-"
+"""What runs are called that go on from another: with a number; ``baseline`` itself is the first of its kind."""
+
+
 def first_free(stem: str, taken: Iterable[str]) -> str:
-    """The first of ``stem1``, ``stem2`` ... that no run of the session is called."""
+    """The first of ``rewind1``, ``rewind2`` ... that no run of the session is called."""
     names = set(taken)
-    number = 1
+    number = 2 if stem == RESET else 1
     while f"{stem}{number}" in names:
         number += 1
     return f"{stem}{number}"

@@ -37,7 +37,7 @@ def losses(cursor: duckdb.DuckDBPyConnection, session: str, run: str, first: int
     A change at the very place of ``first`` ends them too: it may have been made before or after what is gone on from.
     """
     entries = journal.read(cursor, session, 0).entries
-    changed = [entry.backward for entry in entries if entry.run == run and entry.name in CHANGES]
+    changed = [entry.backward for entry in entries if entry.run == run and entry.name in CHANGES - {"rewind"}]
     end = min((call for call in changed if call >= first), default=1 << 62)
     rows = cursor.execute(
         "SELECT backward, step, loss FROM backwards WHERE run = $run AND rank = 0 AND phase = 'train' "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from onthefly.cli.main import main
 from onthefly.cli.resume import Reference
 from onthefly.core import expected
 from onthefly.errors import ExitCode, UsageError
-from onthefly.protocol import Described, Journaled, JournalEntry, Receipted, ReceiptInfo
+from onthefly.protocol import Answer, Answered, Command, Described, Journaled, JournalEntry, Receipted, ReceiptInfo
 from onthefly.settings import Settings
 from tests.conftest import wait_for
 from tests.hub.agent import Agent, hello, records
@@ -228,6 +229,46 @@ def test_the_session_goes_on_with_the_new_process(ended: Ended) -> None:
     assert main(["--resume", "last", "train.py"]) == 42
     name, given = ended.told()
     assert (name, given.run, given.number) == ("resume1-33", "resume2", 2)
+
+
+def test_reset_starts_the_sessions_own_script_anew(ended: Ended, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reset", "last"]) == ExitCode.REFUSED
+    assert "is not recorded" in capsys.readouterr().err
+    begun = {"command": ["/usr/bin/python3", "train.py"], "cwd": str(ended.folder), "hash_seed": None}
+    (ended.folder / "start.json").write_text(json.dumps(begun))
+    for number in (2, 3):
+        assert main(["reset", "last"]) == 42
+        command, overrides, _ = ended.started[-1]
+        settings = Settings(overrides)
+        assert (command, settings.resume, settings.start) == (begun["command"], "", str(ended.folder / "start.json"))
+        given = expected.read(settings.resume_expected)
+        assert (given.run, given.origin) == (f"baseline-{number}", (ID, "baseline", 0, 0, ""))
+        assert len(given.losses) == 40
+        with Agent(ended.hub.file, hello(ID, pid=number, run=given.run, resumes=True)) as agent:
+            agent.say(Described(name="digits", project="p", run=given.run, parent="baseline", step=0))
+            agent.state("ended")
+            agent.saved(agent.seq)
+
+
+def test_reset_of_a_script_that_runs_is_asked_of_it(ended: Ended, capsys: pytest.CaptureFixture[str]) -> None:
+    with Agent(ended.hub.file, hello(ID, pid=os.getppid())) as agent:
+        agent.state("running")
+        wait_for("it runs", lambda: ended.hub.json(f"sessions/{ID}")["state"] == "running")
+
+        def refuse() -> None:
+            command = agent.wait(Command)
+            asked.append(command.name)
+            answer = Answer(id=command.id, n=command.n, status="refused", reason="not in memory", remedy="stop it")
+            agent.say(Answered(answer=answer))
+
+        asked: list[str] = []
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        assert main(["reset", "last"]) == ExitCode.REFUSED
+        thread.join(10)
+    assert asked == ["reset"]
+    assert capsys.readouterr().err == "onthefly: reset refused: not in memory\n  stop it\n"
+    assert ended.started == []
 
 
 SCRIPT = """

@@ -329,6 +329,10 @@ export interface ReceiptInfo {
   time: number;
 }
 
+/** Go back to the first step, in place, if a checkpoint of then is in memory; as run ``baseline-2``, ... */
+export interface Reset {
+}
+
 /** Let the script go on. */
 export interface Resume {
 }
