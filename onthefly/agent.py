@@ -87,11 +87,9 @@ class Session:
         self._pid = os.getpid()
         self.ended: Callable[[], None] = lambda: None
         """Called when it has ended, by itself or with the process."""
-        self._noticed: set[str] = set()
-        self._told: set[str] = set()
+        self._noticed, self._told = set[str](), set[str]()
         self._running = self._closed = False
         self.runs = Runs(settings, run)
-        """What its runs are called, and what it goes on from, if it takes up a session."""
         self._speaks = not role.process or (settings.target_pid or (not role.rank and self._pid)) == self._pid
         """The script itself, on whose standard error the user is told what concerns all."""
         meter = Meter()
@@ -131,6 +129,8 @@ class Session:
             self._end_after(settings.steps)
         if settings.stop_on:
             self._control.stop_on(settings.stop_on)
+        if settings.resume:
+            self._control.resume(settings, lambda: self._hang_up(CLOSE_SECONDS))
         if settings.replay and self._speaks:
             self._control.replay(Path(settings.replay))
         self._hang_up = link.around(self._link.close)
@@ -247,6 +247,7 @@ class Session:
         """Training has ended, by ``error`` if there is one: send what is left, say how it ended, wait a little."""
         if self._closed or os.getpid() != self._pid:
             return
+        self._control.arrive_or_end(error)
         self._flush()
         if self.settings.hold and self._ranks() == 1 and self._speaks:
             self._stay(error)
@@ -355,6 +356,8 @@ class Session:
         self._announce("paused" if self._gate.paused else "running", "", f"went back to step {place.step}")
 
     def _record(self, message: Records | Metrics) -> None:
+        if self._control.resuming is not None:
+            return
         if not self._running:
             self._running = True
             self._announce("running", "", "")

@@ -33,7 +33,7 @@ def start() -> None:
         target = settings.target_pid == os.getpid()
         main = claim_rank() or target
         path = tuple(sys.path)  # before the script's folder comes to its head
-        if target and settings.resume_expected:
+        if target and settings.resumes:
             claim_resume()
             _must_come_to(settings)
         if main:
@@ -47,7 +47,7 @@ def _torch_imported(settings: Settings, path: "Sequence[str]", target: bool, mai
     from onthefly.errors import Guard, report
 
     opened.append(os.getpid())
-    resumes = target and bool(settings.resume_expected)
+    resumes = target and settings.resumes
     says = "the script runs unobserved" if not resumes else "it is not resumed"
 
     def arm() -> None:

@@ -76,6 +76,11 @@ class Settings:
         return self._env.get("PYTHONHASHSEED")
 
     @property
+    def resumes(self) -> bool:
+        """Whether this process takes up a session that was there before."""
+        return bool(self.resume or self.resume_expected)
+
+    @property
     def start(self) -> str:
         """The ``start.json`` that this process begins as; empty if it is the first of its session."""
         if self.resume:

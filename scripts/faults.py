@@ -34,6 +34,7 @@ SUITES = (
     "tests/lightning",
     "tests/frameworks",
     "tests/ways",
+    "tests/resume",
     "tests/test_launch.py",
     "tests/test_sessions.py",
 )

@@ -151,9 +151,11 @@ class Home:
             f"state {states}", lambda: (now := self.session()) is not None and now["state"] in states and now, seconds
         )
 
-    def wait_step(self, step: int) -> dict[str, Any]:
+    def wait_step(self, step: int, seconds: float = 30.0) -> dict[str, Any]:
         """Wait until the newest session has taken so many steps."""
-        return wait_for(f"step {step}", lambda: (now := self.session()) is not None and now["step"] >= step and now)
+        return wait_for(
+            f"step {step}", lambda: (now := self.session()) is not None and now["step"] >= step and now, seconds
+        )
 
     def stop_hub(self, number: int = signal.SIGTERM) -> None:
         """End the hub, if one runs."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from onthefly.patching import imports
+from tests.conftest import FULL, Home, wait_for
+from tests.lean import LEAN
 from tests.parity.running import both, differences, execute
 from tests.parity.seen import SEEN
 
 if TYPE_CHECKING:
-    from tests.conftest import Home
+    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize("option", ["-I", "-E", "-S"])
@@ -83,23 +86,43 @@ def test_disabled_is_plain(home: Home) -> None:
     assert home.hub_file() is None
 
 
-TRAINS = """
-import os, sys, torch
+TRAINS = (
+    LEAN
+    + """
+import os, sys
 model = torch.nn.Linear(3, 2)
 optimizer = torch.optim.SGD(model.parameters(), 0.1)
 torch.nn.functional.cross_entropy(model(torch.ones(4, 3)), torch.tensor([0, 1, 1, 0])).backward()
 optimizer.step()
 """
+)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home, and a hub, for all sessions of this file that differ in how they end."""
+    home = Home(tmp_path_factory.mktemp("shared"))
+    home.start(sys.executable, "-m", "onthefly", "hub")
+    home.hub()
+    yield home
+    home.close()
 
 
 @pytest.mark.parametrize(
     ("ending", "state"),
-    [("", "ended"), ("1 / 0", "crashed"), ("sys.exit(3)", "ended"), ("raise KeyboardInterrupt", "stopped")],
+    [
+        pytest.param("", "ended", marks=FULL),
+        ("1 / 0", "crashed"),
+        ("sys.exit(3)", "ended"),
+        ("raise KeyboardInterrupt", "stopped"),
+    ],
 )
-def test_how_a_script_ended_is_told(home: Home, ending: str, state: str) -> None:
-    (home.folder / "s.py").write_text(TRAINS + ending)
-    assert home.watched("s.py").err.count(b"onthefly: session") == 1
-    assert home.wait_state("ended", "crashed", "stopped")["state"] == state
+def test_how_a_script_ended_is_told(shared: Home, ending: str, state: str) -> None:
+    (shared.folder / "s.py").write_text(TRAINS + ending)
+    (session,) = re.findall(rb"onthefly: session (\w+)", shared.watched("s.py").err)
+    path = f"sessions/{session.decode()}"
+    wait_for("its end", lambda: shared.get(path)["state"] in ("ended", "crashed", "stopped"))
+    assert shared.get(path)["state"] == state
 
 
 def test_quiet_says_nothing(home: Home) -> None:

@@ -14,6 +14,7 @@ from onthefly.capture.log import MAX_GATHERED, MAX_WRITE, Log
 from onthefly.link.client import Client
 from onthefly.settings import Settings
 from tests.conftest import wait_for
+from tests.lean import LEAN
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -120,8 +121,9 @@ def test_many_threads_write_and_nothing_is_lost() -> None:
     assert sorted(found) == sorted(f"{n}-{k}" for n in range(4) for k in range(2000))
 
 
-HELD = """
-import torch, sys
+HELD = f"""
+{LEAN}
+import sys
 model = torch.nn.Linear(3, 2)
 optimizer = torch.optim.SGD(model.parameters(), 0.1)
 torch.nn.functional.cross_entropy(model(torch.ones(4, 3)), torch.tensor([0, 1, 1, 0])).backward()

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import FULL
+from tests.lean import LEAN
 
 if TYPE_CHECKING:
     from tests.conftest import Home
 
-TRAINS = """
-import torch, sys, os
+TRAINS = (
+    LEAN
+    + """
+import sys, os
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 import onthefly
@@ -31,6 +34,7 @@ def train(epochs):
             optimizer.step()
     return model
 """
+)
 
 
 def write(home: Home, body: str) -> None:
@@ -73,7 +77,7 @@ train(1)  # watched by nobody
         ("1 / 0", "crashed", 1),
         ("raise KeyboardInterrupt", "stopped", 130),
         ("sys.exit(3)", "ended", 3),
-        ("", "ended", 0),
+        pytest.param("", "ended", 0, marks=FULL),  # as the sessions of all other tests
     ],
 )
 @pytest.mark.parametrize("block", [True, pytest.param(False, marks=FULL)])
@@ -170,27 +174,28 @@ IMPORTS = """
 import resource, sys, time, torch
 of_torch = set(sys.modules)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.perf_counter()
-import onthefly
-{more}
-print(time.perf_counter() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+start = time.process_time()
+for more in "import onthefly", "from onthefly import Trainer, attach_lightning":
+    exec(more)
+    print(time.process_time() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 print(sorted((set(sys.modules) - of_torch) & set({heavy})))
 """
+BOUNDS = (0.05, 10), (0.2, 10)
+"""Seconds of the processor and mebibytes, of both."""
 
 
-@pytest.mark.parametrize(("more", "seconds"), [("", 0.05), ("from onthefly import Trainer, attach_lightning", 0.2)])
-def test_importing_it_costs_little(home: Home, more: str, seconds: float) -> None:
+def test_importing_it_costs_little(home: Home) -> None:
     """Beside torch; the system that we succeed took 1.2 s and 150 MB. The least of five: others run beside this."""
-    (home.folder / "s.py").write_text(IMPORTS.format(more=more, heavy=HEAVY))
-    costs: list[list[float]] = []
+    (home.folder / "s.py").write_text(IMPORTS.format(heavy=HEAVY))
+    least = [(float("inf"),) * 2] * 2
     for _ in range(5):
-        ended = home.run(sys.executable, "s.py")
-        figures, modules = ended.out.decode().splitlines()
+        *figures, modules = home.run(sys.executable, "s.py").out.decode().splitlines()
         assert modules == "[]"
-        costs.append([float(figure) for figure in figures.split()])
-    took, memory = map(min, zip(*costs))
-    assert took < seconds
-    assert memory < 10
+        costs = [tuple(map(float, line.split())) for line in figures]
+        least = [(min(a, c), min(b, d)) for (a, b), (c, d) in zip(least, costs)]
+        if all(took < seconds and more < memory for (took, more), (seconds, memory) in zip(least, BOUNDS)):
+            return
+    raise AssertionError(f"seconds and MiB: {least}, at most {BOUNDS}")
 
 
 def test_a_trainer_ends_the_session_that_it_opened_and_no_other(home: Home) -> None:

@@ -6,21 +6,24 @@ What is in memory is everything live (:mod:`onthefly.state.snapshot`); what is o
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.core.expected import RESET, REWIND
 from onthefly.core.gate import Plan
-from onthefly.errors import OnTheFlyError, Refused
+from onthefly.errors import OnTheFlyError, Refused, outcome
 from onthefly.protocol import CheckpointInfo, Keep
 from onthefly.state import files
 from onthefly.state.deliveries import REMEDY
 from onthefly.state.form import Form, Place
 from onthefly.state.frames import has_own_variables, script_frames, variables
+from onthefly.state.image import Image
 from onthefly.state.objects import find
 from onthefly.state.random import RandomStates
 from onthefly.state.ring import Entry, Ring
 from onthefly.state.snapshot import Snapshot
+from onthefly.state.written import written_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +42,8 @@ class Counters(NamedTuple):
     run: Callable[[], str]
     take: Callable[[], Any]
     """Everything of ours that goes back with the script."""
+    in_force: Callable[[], str]
+    """What of ours changes the script now, and no other process would do; empty: nothing."""
     check: Callable[[Any], None]
     """Refuses where that cannot go back."""
     put_back: Callable[[Any, str, str, str], None]
@@ -73,6 +78,9 @@ class Checkpoints:
         self._counters = counters
         self._ring = Ring(folder)
         self._writer = files.Writer(folder, guard)
+        self._written = written_here()
+        self._exempt = (os.path.realpath(folder.parent) + os.sep,)
+        """No file of the script's is in there."""
         self._prepared = False
         self.keeping = Keep(every=0, on_pause=False)
         """As the command ``keep`` left it."""
@@ -95,12 +103,21 @@ class Checkpoints:
             newest = self._ring.newest(lambda entry: entry.snapshot is not None)
             snapshot = Snapshot(frames, self._deliveries, newest.snapshot.snapshot if newest is not None else None)
             held = Held(snapshot, self._counters.take(), moment)
-            form = Form.of(find(_names(frames)), place, random=RandomStates.take().tree())
+            image, fault = outcome(Image, frames, self._deliveries.began)
+            more = {
+                "points": moment.point,
+                "files": self._written.record(self._exempt),
+            }  # the open ones are written out
+            form = Form.of(
+                find(_names(frames)), place, random=RandomStates.take().tree(), more=more,
+                image=image.finish if image is not None else None,
+            )  # fmt: skip
+            resume = image.obstacle or self._counters.in_force() if image is not None else f"{fault}"
         finally:
             del frames  # they refer to this one
         entry = self._ring.add(name, place, why, held)
         self._prepare()
-        self._writer.submit(form, name, self._wrote, {"reason": why})
+        self._writer.submit(form, name, self._wrote, {"reason": why, "resume": resume})
         return entry
 
     def keep(self, given: Any, moment: Moment, by: str) -> dict[str, Any]:

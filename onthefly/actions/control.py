@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from onthefly.actions import journal
+from onthefly.actions import journal, proof, resume
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
@@ -15,6 +16,7 @@ from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
 from onthefly.actions.watching import HOLDING, Watchdogs
 from onthefly.core.conditions import Condition
+from onthefly.core.expected import RESUME
 from onthefly.core.gate import LOST, Gate, Plan
 from onthefly.core.newest import Newest, losses
 from onthefly.errors import Guard, Refused, UsageError, outcome, report
@@ -31,6 +33,7 @@ from onthefly.protocol import (
     PlannedPause,
     Propose,
     Proposed,
+    Receipted,
     Records,
     arguments,
     plain,
@@ -41,12 +44,13 @@ from onthefly.state.receipt import Losses, Receipt
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
-    from pathlib import Path
 
     from torch.optim import Optimizer
 
     from onthefly.core.gate import Place
-    from onthefly.protocol import AgentMessage, Metrics, State
+    from onthefly.protocol import AgentMessage, Metrics, ReceiptInfo, State
+    from onthefly.settings import Settings
+    from onthefly.state.form import Form
 
 GRACE_SECONDS = 5.0
 """Between SIGTERM and SIGKILL, where the script is to end at once."""
@@ -70,7 +74,7 @@ class Ties(NamedTuple):
     serve: Callable[[], None]
     """Hold the training thread, where the gate is paused."""
     went_back: Callable[[Place, str, str], None]
-    """The script is where it was then, in that run: count from there, under a name that begins with the last."""
+    """The script is where it was then, in that run: count from there, as a run of that kind (a rewind's, ...)."""
 
 
 class Ours(NamedTuple):
@@ -107,13 +111,19 @@ class Control:
         self._names: set[str] = set()
         """Of all metrics that there were."""
         self._losses, self._receipt = Losses(), Receipt({})
+        self._prove: Callable[[], ReceiptInfo] | None = None
+        """What a resume has proven, until that was told."""
         self._journal = journal.Journaling(lambda entry: ties.send(Journaled(entry=entry)), ties.run)
         self._optimizers = Optimizers(self.seen)
         self._gradients = Gradients(self._optimizers, self._prepare)
         self.subset = Subset(ties.loaders, ties.ranks, self._chosen, self.deliveries.behind)
+        self.resuming: resume.Resume | None = None
+        """While the script is on its way to where it goes on."""
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
-        counters = Counters(ties.run, self._ours, lambda ours: self.subset.check(ours.subset), self._put_back)
+        counters = Counters(
+            ties.run, self._ours, self._in_force, lambda ours: self.subset.check(ours.subset), self._put_back
+        )
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
@@ -152,7 +162,7 @@ class Control:
         if not isinstance(message, Records):
             self._names.update(message.values)
         self.watchdogs.take(message)
-        if self.deliveries.keeping and isinstance(message, Records):
+        if isinstance(message, Records) and (self.deliveries.keeping or not self._receipt.complete):
             for loss in losses(message):
                 self._losses.note(loss.step, loss.backward, loss.value)
                 self._compare(loss.backward, loss.value)
@@ -188,6 +198,7 @@ class Control:
 
     def close(self, seconds: float) -> None:
         """The script has ended: write what is under way, let go of the rest."""
+        self._proven()
         self.checkpoints.close(seconds)
 
     def _pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
@@ -245,6 +256,7 @@ class Control:
 
         def journaled(given: Any, place: Place, by: str) -> Any:
             result = action(given, place, by)
+            self._proven()
             self._receipt = Receipt({})  # from here on the steps are others
             self._journal.write(name, plain(given), self._ties.place(), by, result)
             return result
@@ -257,6 +269,12 @@ class Control:
             self._ties.place(), self._ties.run(), self._gradients.state(), self.subset.state(), list(self._journal.held)
         )
 
+    def _in_force(self) -> str:
+        """What another process would not do."""
+        if self._gradients.active or self.subset.active:
+            return "a change of gradients or samples by OnTheFly is in force, which no other process would make"
+        return ""
+
     def _put_back(self, state: Any, checkpoint: str, by: str, stem: str) -> None:
         """The script is back at that checkpoint: so is what we count and change."""
         left = self._ties.place()
@@ -264,6 +282,7 @@ class Control:
         self._gradients.put_back(gradients)
         self.subset.put_back(subset)
         self._journal.held = list(held)
+        self._proven()
         self._receipt = self._losses.from_call(place.backward)
         self._ties.went_back(place, run, stem)
         self.gate.moved(place)
@@ -275,8 +294,43 @@ class Control:
         if receipt.complete:
             return
         receipt.note(backward, loss)
-        if receipt.complete:
+        if receipt.complete and self._prove is None:
             self._ties.notice(f"after the rewind: {receipt}", "")
+        elif receipt.complete:
+            self._proven()
+
+    def _proven(self) -> None:
+        """All that a resume can be compared with has come, or the script ends: the receipt, once."""
+        prove, self._prove = self._prove, None
+        if prove is not None:
+            info = prove()
+            self._ties.send(Receipted(receipt=info))
+            report(f"resumed at step {info.from_step}; {info.text}")
+
+    def resume(self, settings: Settings, hang_up: Callable[[], None]) -> None:
+        """Let the script go on from a checkpoint of another process; ``hang_up()`` sends what waits, and ends that."""
+
+        def arrived(form: Form) -> None:
+            self.resuming = None
+            self._receipt = receipt = resume.expected(settings.resume_expected)
+            self._ties.went_back(resume.moment_of(form), form.place.run, RESUME)
+            run = self._ties.run()
+            self._prove = lambda: proof.told(settings.session, run, form.place, receipt)
+            if not receipt.steps:
+                self._proven()
+            self.gate.moved(resume.moment_of(form))
+
+        def end(reason: str) -> None:
+            self._ties.announce("crashed", "", f"not resumed: {reason}")
+            hang_up()
+            os._exit(resume.IMPOSSIBLE)
+
+        self.resuming = resume.Resume(Path(settings.resume), self.gate, self.deliveries, arrived, end, self._guard)
+
+    def arrive_or_end(self, error: BaseException | None) -> None:
+        """The script has ended, by ``error`` if there is one: if it has not come to where it was, that is said."""
+        if self.resuming is not None and error is None:
+            self.resuming.give_up()
 
     def _prepare(self) -> None:
         """Something is to be done before steps, or no more."""

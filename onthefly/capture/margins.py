@@ -98,9 +98,10 @@ class Margins:
         """For calls like this one."""
         if (scores.shape, scores.dtype, scores.device) != (self._shape, self._dtype, self._device):
             self._shape, self._dtype, self._device = scores.shape, scores.dtype, scores.device
-            self._scores = scores.new_empty((SLOTS, *scores.shape))
-            self._targets = targets.new_empty((SLOTS, *targets.shape))
-            self._places = list(zip(self._scores.unbind(0), self._targets.unbind(0)))
+            with torch.inference_mode(False):  # what is made within it cannot be written to outside
+                self._scores = scores.new_empty((SLOTS, *scores.shape))
+                self._targets = targets.new_empty((SLOTS, *targets.shape))
+                self._places = list(zip(self._scores.unbind(0), self._targets.unbind(0)))
 
     def take(self) -> Scores:
         """All slots since the last call; they are free again."""

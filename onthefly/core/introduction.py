@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from onthefly.core.expected import REWIND, first_free, read
+from onthefly.core.expected import RESUME, REWIND, first_free, read
 from onthefly.core.kernel import notebook
 from onthefly.protocol import PROTOCOL, Hello
 from onthefly.version import __version__
@@ -43,7 +43,9 @@ class Runs:
         return self.expected.origin.run, self.expected.origin.step
 
     def next(self, stem: str = REWIND) -> str:
-        """The name of a run that begins now: ``rewind1``, ``rewind2``, ..."""
+        """The name of a run that begins now: ``rewind1``, ``rewind2``, ...; that of the process, where it resumes."""
+        if stem == RESUME and self.expected is not None:
+            return self.first
         name = first_free(stem, self._taken)
         self._taken.add(name)
         return name

@@ -77,17 +77,20 @@ class DataInstrument:
             slot.restore()
 
     def _wrap_iter(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        begin = self._guard.around(self._begin)
+        begin, asked = self._guard.around(self._begin), self._guard.around(self._log.asked)
 
         @functools.wraps(original)
         def __iter__(loader: Any) -> Any:
+            states: list[Any] = []
+            if slot.enabled:
+                asked(loader, states)
             try:
                 iterator = original(loader)
             except BaseException as error:
                 leave_frame_out(error)
                 raise
             if slot.enabled:
-                begin(iterator, loader)
+                begin(iterator, loader, states)
             return iterator
 
         return __iter__
@@ -142,7 +145,7 @@ class DataInstrument:
     def _begin_late(self, iterator: Any) -> None:
         loader = iterator._onthefly_loader
         if loader.next_iter_state is None:  # else it is still being wound to where it goes on
-            self._begin(iterator, loader)
+            self._begin(iterator, loader, [])
 
     def _wrap_next_index(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         desk = self._desk
@@ -182,6 +185,7 @@ class DataInstrument:
 
     def _wrap_next_data(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         meter, log, ended, kept = self._meter, self._log, self._guard.around(self._ended), self._guard.around(_keep)
+        first = self._guard.around(self._first)
 
         @functools.wraps(original)
         def _next_data(iterator: Any) -> Any:
@@ -192,6 +196,8 @@ class DataInstrument:
                     if feed is not None:
                         feed.again(again[1], again[0])
                     return again[0]
+            if feed is not None and feed.waits:
+                first(iterator, feed)
             start = perf_counter_ns()
             try:
                 data = original(iterator)
@@ -217,11 +223,15 @@ class DataInstrument:
 
         return _next_data
 
-    def _begin(self, iterator: Any, loader: Any) -> None:
+    def _begin(self, iterator: Any, loader: Any, states: list[Any]) -> None:
         vars(iterator).pop("_onthefly_loader", None)
         feed = _feed(iterator)
         feed.begin(iterator, self._open_source(loader), self._guard)
-        self._log.begin(iterator, feed)
+        self._log.begin(iterator, feed, loader, states)
+
+    def _first(self, iterator: Any, feed: Feed) -> None:
+        feed.waits = False
+        self._log.first(iterator)
 
     def _ended(self, iterator: Any, error: BaseException) -> None:
         if type(error) is StopIteration:

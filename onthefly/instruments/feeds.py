@@ -50,8 +50,14 @@ class Log(Protocol):
     keeping: bool
     """Whether anything is to be kept or delivered again now."""
 
-    def begin(self, iterator: Any, feed: Any) -> None:
+    def asked(self, loader: Any, states: list[Any]) -> None:
+        """That loader is about to be asked for an iterator: the states of what it may draw from are put there."""
+
+    def begin(self, iterator: Any, feed: Any, loader: Any, states: list[Any]) -> None:
         """An epoch of that iterator begins."""
+
+    def first(self, iterator: Any) -> None:
+        """Its first batch is about to be fetched."""
 
     def end(self, iterator: Any) -> None:
         """The iterator is exhausted."""
@@ -74,11 +80,13 @@ class Feed:
 
     __slots__ = (
         "_by_task", "_iterator", "_outstanding", "_source", "_stream",
-        "accept", "again", "came", "filed", "finish", "lose",
+        "accept", "again", "came", "filed", "finish", "lose", "waits",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._by_task = False
+        self.waits = False
+        """Its first batch has not been asked for."""
         self.accept: Optional[Callable[[Any, Any], None]] = None
         """Takes what the sampler gave last and the batch that arrived; None until the loader's ``__iter__`` returned
         (the first tasks are sent to workers before)."""
@@ -94,6 +102,7 @@ class Feed:
 
     def begin(self, iterator: Any, source: Source, guard: Guard) -> None:
         """An epoch of this iterator begins, on the way to this source."""
+        self.waits = True
         self._source = source
         source.begin(iterator)
         self.finish = guard.around(source.finish)

@@ -12,6 +12,7 @@ import weakref
 from typing import Any, NamedTuple, Optional, Protocol
 
 from onthefly.errors import Refused
+from onthefly.state import winding
 from onthefly.state.batches import KeptBatch, Unkeepable
 from onthefly.state.places import EARLIER
 from onthefly.state.random import RandomStates, generator_of, generators_in, same_states
@@ -118,11 +119,30 @@ class Deliveries:
 
     # -- told by the data instrument
 
-    def begin(self, iterator: Any, feed: Feed) -> None:
-        """This iterator begins an epoch."""
+    def asked(self, loader: Any, states: list[Any]) -> None:
+        """That loader is about to be asked for an iterator: the random states that matter to it are put there."""
+        states.append(winding.states_for(loader))
+
+    def begin(self, iterator: Any, feed: Feed, loader: Any, states: list[Any]) -> None:
+        """This iterator begins an epoch; ``states``: those when its loader was asked for it."""
         self.end(iterator)
         self._iterators.add(iterator)
         self._feeds[iterator] = feed
+        winding.begin(iterator, loader, states[0] if states else winding.states_for(loader))
+
+    def first(self, iterator: Any) -> None:
+        """Its first batch is about to be fetched."""
+        winding.first(iterator)
+
+    def becomes(self, live: Any, made: Any) -> None:
+        """The script's iterator ``live`` is what ``made`` was: see :func:`onthefly.state.winding.wind`."""
+        self._iterators.discard(made)
+        self._iterators.add(live)
+        self._feeds[live] = self._feeds.pop(made)
+
+    def began(self, iterator: Any) -> Optional[winding.Began]:
+        """How an iterator that goes on began; None of one that has ended."""
+        return winding.began_of(iterator) if iterator in self._iterators else None
 
     def end(self, iterator: Any) -> None:
         """This iterator has come to its end, or is made to begin anew."""

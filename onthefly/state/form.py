@@ -67,8 +67,11 @@ class Form:
         random: Any = None,
         more: Mapping[str, Any] | None = None,
         copy: Callable[[Tensor], Tensor] | None = None,
+        image: Callable[[Taker], Any] | None = None,
     ) -> Form:
         """Copy the state of ``objects`` now; ``random`` and ``more`` are plain trees of the caller's, copied too.
+
+        ``image(taker)`` gives the section ``script``, a plain tree whose tensors it has the taker copy.
 
         ``copy(tensor)`` makes a copy, row-major, in the host's memory; by default :class:`HostCopies`, which waits
         for no accelerator. Raises :class:`~onthefly.errors.Refused` if an object does not give its state.
@@ -92,6 +95,8 @@ class Form:
         sections["random"] = taker.take(random, "random")
         for name, tree in (more or {}).items():
             sections[name] = taker.take(tree, name)
+        if image is not None:
+            sections["script"] = image(taker)
         sections["left_out"] = taker.left_out
         host.finish()
         form = cls(sections, place, nbytes=taker.nbytes)

@@ -257,7 +257,7 @@ class Walk:
                 self._leave_out(f"{name}: {count:,} entries, taken to be data that does not change")
                 return
             self.add(value, form, name)
-        if form is not None or _is_followed(kind):
+        if form is not None or is_followed(kind):
             self._attributes(value, name)
         elif kind.__module__ not in _UNNAMED and not kind.__module__.startswith(("torch.", "onthefly")):
             self._leave_out(f"{name}: {kind.__module__}.{kind.__qualname__}")
@@ -271,14 +271,14 @@ class Walk:
             for key, part in attributes.items():
                 if type(part) not in ATOMS:
                     self._pending.append((part, f"{name}.{key}", False))
-        if _is_followed(type(value)):
+        if is_followed(type(value)):
             if has_slots(value):
                 self.add(value, SLOTS, name)
             if made_by_script(type(value)):
                 self._pending.append((type(value), type(value).__qualname__, False))
 
 
-def _is_followed(kind: type) -> bool:
+def is_followed(kind: type) -> bool:
     """Whether instances of that class are gone into: the script's, and those that have a part in training."""
     module = str(kind.__module__)
     return (

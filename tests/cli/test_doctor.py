@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from onthefly.cli import captured
 from tests.conftest import DIGITS, FULL, REPOSITORY
+from tests.lean import LEAN
 
 if TYPE_CHECKING:
     from tests.conftest import Ended, Home
@@ -53,7 +54,7 @@ def test_a_script_that_is_captured(home: Home) -> None:
 
 def test_a_script_whose_losses_are_not_read(home: Home) -> None:
     (home.folder / "s.py").write_text(
-        "import torch\nw = torch.ones(3, requires_grad=True)\no = torch.optim.SGD([w], 0.1)\n"
+        LEAN + "w = torch.ones(3, requires_grad=True)\no = torch.optim.SGD([w], 0.1)\n"
         "while True:\n    (w ** 2).sum().backward()\n    o.step()\n"
     )
     report = trial(home, "--steps", "5", "--script", "s.py")
@@ -80,7 +81,7 @@ def test_a_script_that_does_not_end(home: Home) -> None:
 
 def test_a_script_that_fails_after_some_steps(home: Home) -> None:
     (home.folder / "s.py").write_text(
-        "import torch\nw = torch.ones(3, requires_grad=True)\no = torch.optim.SGD([w], 0.1)\n"
+        LEAN + "w = torch.ones(3, requires_grad=True)\no = torch.optim.SGD([w], 0.1)\n"
         "torch.nn.functional.mse_loss(w, torch.zeros(3)).backward()\no.step()\nraise ValueError('of the script')\n"
     )
     ended = doctor(home, "--script", "s.py")

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from onthefly.errors import HubUnavailable
 from onthefly.link.client import Client
 from onthefly.settings import Settings
-from tests.conftest import DIGITS, FULL, children, running, wait_for
+from tests.conftest import DIGITS, FULL, Ended, children, running, wait_for
+from tests.lean import LEAN, TWO_EPOCHS
 
 if TYPE_CHECKING:
-    from tests.conftest import Ended, Home
+    from tests.conftest import Home
 
-SHORT = [str(DIGITS), "--epochs", "2"]
+SHORT = ["-c", TWO_EPOCHS]
+ENDLESS = f"""
+{LEAN}
+class Data(torch.utils.data.Dataset):
+    def __len__(self): return 10**6
+    def __getitem__(self, n): return torch.ones(3), n % 2
+model = torch.nn.Linear(3, 2)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for x, y in torch.utils.data.DataLoader(Data(), 8, num_workers=WORKERS):
+    torch.nn.functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+"""
+
+
+def start_hub(home: Home) -> dict[str, Any]:
+    """A hub without a script; its file."""
+    pid = home.start(sys.executable, "-m", "onthefly", "hub").pid
+    return wait_for("the hub", lambda: (found := home.hub_file()) and found["pid"] == pid and found)
 
 
 def assert_trained(ours: Ended, lines: int) -> None:
@@ -32,6 +50,16 @@ def assert_trained(ours: Ended, lines: int) -> None:
     assert ours.err.count(b"\n") <= lines
 
 
+def assert_another_hub(home: Home, pid: int) -> None:
+    """A script that trains until there is another hub than this one has its records there."""
+    waits = TWO_EPOCHS + "input()\n"
+    process = home.start(sys.executable, "-m", "onthefly", "-c", waits, stdin=subprocess.PIPE, ONTHEFLY_STRICT="1")
+    wait_for("another hub", lambda: (found := home.hub_file()) and found["pid"] != pid)
+    out, err = process.communicate(b"\n", 60)
+    assert_trained(Ended(process.returncode, out, err), 1)
+    assert home.wait_state("ended")["samples"] == 192
+
+
 def test_a_taken_port_means_the_next_one(home: Home) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -39,7 +67,7 @@ def test_a_taken_port_means_the_next_one(home: Home) -> None:
         port = taken.getsockname()[1]
         assert_trained(home.watched(*SHORT, ONTHEFLY_PORT=str(port)), 1)
         assert port < home.hub()["port"] <= port + 20
-    assert home.wait_state("ended")["samples"] == 2 * 1437
+    assert home.wait_state("ended")["samples"] == 192
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders of other users are a matter of POSIX")
@@ -51,8 +79,8 @@ def test_a_runtime_folder_that_is_not_ours(home: Home) -> None:
     assert b"ONTHEFLY_RUNTIME_DIR" in ours.err
     home.runtime.unlink()
     # What waited on disk is taken in by the next hub.
-    home.watched("-c", "import torch")
-    sessions = wait_for("the spool", lambda: [s for s in home.get("sessions")["sessions"] if s["samples"] == 2 * 1437])
+    start_hub(home)
+    sessions = wait_for("the spool", lambda: [s for s in home.get("sessions")["sessions"] if s["samples"] == 192])
     assert sessions[0]["state"] == "ended"
 
 
@@ -64,25 +92,19 @@ def test_a_runtime_folder_that_cannot_be_written(home: Home) -> None:
 
 
 def test_a_stale_file_is_seen_through(home: Home) -> None:
-    home.watched("-c", "import torch")
-    hub = home.hub()
+    hub = start_hub(home)
     home.stop_hub(signal.SIGKILL)
     (home.runtime / "hub.json").write_text(json.dumps(hub))
-    assert_trained(home.watched(*SHORT), 1)
-    assert home.hub()["pid"] != hub["pid"]
-    assert home.wait_state("ended")["samples"] == 2 * 1437
+    assert_another_hub(home, hub["pid"])
 
 
 def test_a_stale_file_whose_pid_is_alive(home: Home) -> None:
     """The number of the dead hub belongs to another process by now: nothing answers there, nothing hangs."""
-    home.watched("-c", "import torch")
-    hub = home.hub()
+    hub = start_hub(home)
     home.stop_hub(signal.SIGKILL)
     other = home.start("sleep", "100")
     (home.runtime / "hub.json").write_text(json.dumps({**hub, "pid": other.pid}))
-    assert_trained(home.watched(*SHORT), 1)
-    assert home.hub()["pid"] != other.pid
-    assert home.wait_state("ended")["samples"] == 2 * 1437
+    assert_another_hub(home, other.pid)
 
 
 def test_two_hubs_at_once_become_one(home: Home) -> None:
@@ -114,21 +136,20 @@ def test_a_hub_that_dies_is_replaced_and_nothing_is_lost(home: Home) -> None:
 
 
 def test_a_script_that_is_killed_keeps_what_was_shown(home: Home) -> None:
-    process = home.start(sys.executable, "-m", "onthefly", str(DIGITS), "--epochs", "400")
+    process = home.start(sys.executable, "-m", "onthefly", "-c", ENDLESS.replace("WORKERS", "0"))
     shown = home.wait_step(200)["backwards"]
     process.kill()
     session = home.wait_state("crashed")
     assert session["reason"] == "the process is gone"
     home.stop_hub(signal.SIGKILL)
-    home.watched("-c", "import torch")
+    start_hub(home)
     rows = home.get(f"sessions/{session['id']}/backwards")
     assert len(rows) >= shown
     assert [row["backward"] for row in rows] == list(range(len(rows)))
 
 
 def test_a_squatter_gets_no_token(home: Home) -> None:
-    home.watched("-c", "import torch")
-    hub = home.hub()
+    hub = start_hub(home)
     home.stop_hub(signal.SIGKILL)
     with socket.socket() as squatter:
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -173,14 +194,17 @@ def test_the_hub_leaves_when_nobody_needs_it(home: Home) -> None:
 
 
 def test_the_token_is_in_no_place_that_others_see(home: Home) -> None:
-    process = home.start(sys.executable, "-m", "onthefly", str(DIGITS), "--epochs", "30", "--workers", "2")
+    process = home.start(sys.executable, "-m", "onthefly", "-c", ENDLESS.replace("WORKERS", "2"))
     home.wait_step(20)
     token = home.hub()["token"].encode()
-    for pid in (home.hub()["pid"], process.pid, *children(process.pid)):
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    for pid in (home.hub()["pid"], process.pid, *workers):
         for name in ("cmdline", "environ"):
-            with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # a worker whose epoch is over
-                assert token not in Path(f"/proc/{pid}/{name}").read_bytes()
+            assert token not in Path(f"/proc/{pid}/{name}").read_bytes()
+    process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
+    home.wait_state("stopped")
     for path in home.folder.rglob("*"):
         if path.is_file() and path.name != "hub.json":
             assert token not in path.read_bytes(), path

@@ -13,12 +13,14 @@ import pytest
 
 from onthefly.link.descriptors import Own
 from tests.conftest import DIGITS, FULL, running, wait_for
+from tests.lean import LEAN
 
 if TYPE_CHECKING:
     from tests.conftest import Home
 
-TRAINS = """
-import os, sys, time, torch
+TRAINS = f"""
+{LEAN}
+import os, sys, time
 torch.set_num_threads(1)
 model = torch.nn.Linear(3, 2)
 optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -156,7 +158,7 @@ train(300)
 time.sleep(0.5)
 os.closerange(3, 400)
 files = [os.open(f"file{{n}}", os.O_RDWR | os.O_CREAT) for n in range(12)]
-for _ in range(40):
+for _ in range(20):
     train(100)
     time.sleep(0.03)
 print([os.fstat(file).st_size for file in files], len(set(files)))
@@ -169,7 +171,7 @@ def test_a_script_that_closes_what_it_does_not_know(home: Home) -> None:
     ours = home.run(sys.executable, "-m", "onthefly", "s.py")
     assert (ours.code, ours.out) == (0, f"{[0] * 12} 12\n".encode())
     home.wait_state("ended")
-    wait_for("all of it", lambda: (now := home.session()) is not None and now["backwards"] == 4300)
+    wait_for("all of it", lambda: (now := home.session()) is not None and now["backwards"] == 2300)
 
 
 @pytest.mark.parametrize("protected", [True, False])

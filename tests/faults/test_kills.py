@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SEED = 20
 MANY = bool(os.environ.get("ONTHEFLY_FULL"))
-KILLS = {"trainer": 200 if MANY else 5, "both": 60 if MANY else 3}
+KILLS = {"trainer": 200 if MANY else 4, "both": 60 if MANY else 2}
 
 
 def kill(home: Home, count: int, *mode: str) -> dict[str, Any]:

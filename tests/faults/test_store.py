@@ -16,9 +16,10 @@ import pytest
 
 from onthefly.hub import keeper, store
 from onthefly.hub.keeper import Keeper
-from tests.conftest import DIGITS, wait_for
+from tests.conftest import wait_for
 from tests.hub.agent import Agent, hello, records
 from tests.hub.running import running_hub
+from tests.lean import TWO_EPOCHS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -148,8 +149,8 @@ def test_a_script_on_a_full_disk(home: Home) -> None:
     with mounted(home.data, "1m"):
         with pytest.raises(OSError, match="No space"):
             (home.data / "ballast").write_bytes(bytes(2 << 20))
-        plain = home.python(str(DIGITS), "--epochs", "1")
-        ours = home.watched(str(DIGITS), "--epochs", "1")
+        plain = home.python("-c", TWO_EPOCHS)
+        ours = home.watched("-c", TWO_EPOCHS)
         assert (ours.code, ours.out) == (0, plain.out)
         assert ours.err.count(b"\n") <= 2
         shown = home.wait_state("ended")

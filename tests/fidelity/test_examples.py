@@ -12,7 +12,7 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits
 from torch import nn
 
-from tests.conftest import REPOSITORY
+from tests.conftest import FULL, REPOSITORY
 from tests.fidelity.brute_force import BruteForce
 from tests.watching import watched
 
@@ -46,7 +46,8 @@ EXAMPLES: dict[str, tuple[Callable[[], torch.Tensor], int, int, int]] = {
 
 
 @pytest.mark.parametrize(
-    ("example", "workers"), [("digits", "0"), ("digits", "2"), ("text", "2"), ("tabular", "0"), ("tabular", "2")]
+    ("example", "workers"),
+    [("digits", "0"), ("digits", "2"), ("tabular", "0"), ("tabular", "2"), pytest.param("text", "2", marks=FULL)],
 )
 def test_every_sample(
     example: str, workers: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

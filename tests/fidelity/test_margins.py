@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from onthefly.capture.margins import Margins
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -84,3 +85,16 @@ def test_where_there_are_no_classes_of_samples_there_is_none(loss: Any) -> None:
             loss(nn.Linear(6, 4)(x), y).backward()
     assert all(not row.confidence and not row.margin for row in kept.rows())
     assert all(len(row.losses) == 8 for row in kept.rows())
+
+
+def test_room_made_in_inference_mode_is_written_to_outside_of_it() -> None:
+    scores, targets = torch.randn(5, 3).log_softmax(1), torch.arange(5) % 3
+    mixed, plain = Margins(), Margins()
+    with torch.inference_mode():
+        assert mixed.note(scores.clone(), targets.clone()) == 0
+    assert mixed.note(scores, targets) == 1
+    with torch.inference_mode():
+        assert mixed.note(scores.clone(), targets.clone()) == 2
+    assert [plain.note(scores, targets) for _ in range(3)] == [0, 1, 2]
+    for one, other in zip(mixed.take(), plain.take()):
+        assert [row.tolist() for row in one] == [row.tolist() for row in other]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from onthefly.hub.registry import LiveSession
 
 FULL = "ONTHEFLY_FULL" in os.environ
-INTERLEAVINGS = 2000 if FULL else 50
+INTERLEAVINGS = 2000 if FULL else 20
 PID = 2**31 - 5
 seen = {"commands": 0, "done": 0, "kills": 0}
 

@@ -68,20 +68,24 @@ def opened(running: Running, kind: str) -> socket.socket:
     return connection
 
 
-@pytest.mark.parametrize("kind", SLOW)
-def test_slow_peers_are_ended(hub: Running, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_peers_are_ended(hub: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "STALLED_SECONDS", 0.5)
     monkeypatch.setattr(auth, "BODY_SECONDS", 0.5)
-    with opened(hub, kind) as connection:
-        assert closed_within(connection, 10)
+    with contextlib.ExitStack() as stack:
+        held = {kind: stack.enter_context(opened(hub, kind)) for kind in SLOW}
+        assert [kind for kind, connection in held.items() if not closed_within(connection, 10)] == []
     monkeypatch.setattr(connections, "STALLED_SECONDS", 1000.0)
     monkeypatch.setattr(auth, "BODY_SECONDS", 1000.0)
-    with opened(hub, kind) as connection:
-        assert not closed_within(connection, 2), "it is ended without our bound too"
+    with contextlib.ExitStack() as stack:
+        held = {kind: stack.enter_context(opened(hub, kind)) for kind in SLOW}
+        first, *others = held
+        ended = [first] if closed_within(held[first], 2) else []
+        ended += [kind for kind in others if closed_within(held[kind], 0.01)]
+        assert ended == [], "they are ended without our bounds too"
 
 
 def test_a_reader_of_a_big_answer_may_be_slow_but_not_still(hub: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "STALLED_SECONDS", 1.5)
+    monkeypatch.setattr(connections, "STALLED_SECONDS", 1.0)
     body = b"x" * 20_000_000
     monkeypatch.setattr(connections, "SEND_BUFFER", 4096)
 
@@ -98,9 +102,9 @@ def test_a_reader_of_a_big_answer_may_be_slow_but_not_still(hub: Running, monkey
         start, got = time.monotonic(), 0
         while got < len(body):
             got += len(slow.recv(65536))
-            if got < 6_000_000:
+            if got < 3_500_000:
                 time.sleep(0.04)  # a slow network: not an event that could be waited for
-        assert time.monotonic() - start > 3
+        assert time.monotonic() - start > 2
     with socket.create_connection(("127.0.0.1", hub.file.port)) as still:
         still.sendall(f"GET /api/v1/sessions HTTP/1.1\r\n{head}".encode())
         wait_for("the hub to give up", lambda: not hub.hub._connections._seen)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NAN = math.nan
-EXAMPLES = 300 if os.environ.get("ONTHEFLY_FULL") else 15
+EXAMPLES = 300 if os.environ.get("ONTHEFLY_FULL") else 6
 
 
 class Call(NamedTuple):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def looks(store: Store, count: int) -> list[bool]:
-    """Whether the figures of each of so many looks add up, while a writer adds blocks."""
+    """Whether the figures of each of so many looks add up, up to the first that do not, while a writer adds blocks."""
     done = threading.Event()
 
     def write() -> None:
@@ -35,6 +35,8 @@ def looks(store: Store, count: int) -> list[bool]:
                 seen = queries.histogram(cursor, "abcdefgh", "baseline", "train", None, 20)
             totals = (sum(seen.counts), sum(seen.certificates.values()), sum(seen.identities.values()))
             found.append(totals == (seen.count,) * 3)
+            if not found[-1]:
+                break
         return found
     finally:
         done.set()

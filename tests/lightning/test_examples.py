@@ -29,6 +29,7 @@ def test_the_quickstart_is_recorded_and_trains_as_without_us(home: Home) -> None
     assert info["notices"] == []
 
 
+@FULL  # tests/ways/test_readmes.py names one by its label too
 def test_the_test_names_its_file_by_the_label(home: Home) -> None:
     script = str(REPOSITORY / "examples" / "lightning_test_label.py")
     ended = home.run(sys.executable, script, "--epochs", "2", ONTHEFLY_STRICT="1")

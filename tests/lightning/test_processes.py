@@ -28,30 +28,31 @@ def ctl(home: Home, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(300)
-def test_paused_and_resumed_it_ends_with_the_same_bits(home: Home) -> None:
+@pytest.mark.parametrize("way", ["launcher", pytest.param("attach", marks=FULL)])
+def test_paused_and_resumed_it_ends_with_the_same_bits(home: Home, way: str) -> None:
     (home.folder / "s.py").write_text(scripts.ENDLESS)
     plain = home.python("s.py", str(EPOCHS), "plain.pt")
     assert (plain.code, plain.err) == (0, b"")
-    for way, start, rest in (("launcher", ["-m", "onthefly", "s.py"], []), ("attach", ["s.py"], ["attach"])):
-        process = home.start(sys.executable, *start, str(EPOCHS), f"{way}.pt", *rest, ONTHEFLY_STRICT="1")
-        name = "s.py" if way == "launcher" else "lit"
-        wait_for("its steps", lambda name=name: (now := home.session()) and now["name"] == name and now["step"] > 0)
-        assert ctl(home, "pause")["status"] == "applied"
-        held = home.wait_state("paused")["step"]
-        assert 0 < held < EPOCHS * BATCHES
-        assert ctl(home, "resume")["status"] == "applied"
-        out, err = process.communicate(timeout=90)
-        assert process.returncode == 0, err
-        assert out.splitlines()[-1] == plain.out.splitlines()[-1] == f"batches {EPOCHS * BATCHES}".encode()
-        assert (b"label 0 test_1" in out) == (way == "attach")
-        states = [torch.load(home.folder / f"{one}.pt", weights_only=True) for one in ("plain", way)]
-        assert digest(states[0]) == digest(states[1])
-        info = home.wait_state("ended")
-        assert info["backwards"] == info["step"] == EPOCHS * BATCHES
-        assert info["samples"] == EPOCHS * BATCHES * 8
-        assert {"train_loss", "val_loss"} <= set(info["metrics"])
-        assert (info["name"], info["run"]) == (name, "baseline" if way == "launcher" else "lit")
-        assert [notice["text"] for notice in info["notices"]] == []
+    start, rest = (["-m", "onthefly", "s.py"], []) if way == "launcher" else (["s.py"], ["attach"])
+    process = home.start(sys.executable, *start, str(EPOCHS), f"{way}.pt", *rest, ONTHEFLY_STRICT="1")
+    name = "s.py" if way == "launcher" else "lit"
+    wait_for("its steps", lambda: (now := home.session()) and now["name"] == name and now["step"] > 0)
+    assert ctl(home, "pause")["status"] == "applied"
+    held = home.wait_state("paused")["step"]
+    assert 0 < held < EPOCHS * BATCHES
+    assert ctl(home, "resume")["status"] == "applied"
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    assert out.splitlines()[-1] == plain.out.splitlines()[-1] == f"batches {EPOCHS * BATCHES}".encode()
+    assert (b"label 0 test_1" in out) == (way == "attach")
+    states = [torch.load(home.folder / f"{one}.pt", weights_only=True) for one in ("plain", way)]
+    assert digest(states[0]) == digest(states[1])
+    info = home.wait_state("ended")
+    assert info["backwards"] == info["step"] == EPOCHS * BATCHES
+    assert info["samples"] == EPOCHS * BATCHES * 8
+    assert {"train_loss", "val_loss"} <= set(info["metrics"])
+    assert (info["name"], info["run"]) == (name, "baseline" if way == "launcher" else "lit")
+    assert [notice["text"] for notice in info["notices"]] == []
 
 
 def test_stopped_it_ends_as_lightning_ends(home: Home) -> None:
@@ -109,6 +110,7 @@ def check(home: Home, info: dict[str, Any], first: str) -> None:
     assert {(0, "train_loss"), (1, "train_loss"), (0, "val_loss")} <= names
 
 
+@FULL  # ranks of torchrun are, on every push, in tests/ranks/test_agreed.py
 def test_two_ranks_are_paused_at_one_step(home: Home) -> None:
     """By the one command, wherever each of them is; and both go on with what they had."""
     (home.folder / "s.py").write_text(scripts.TRAIN + """

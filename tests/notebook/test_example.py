@@ -6,13 +6,14 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from tests.conftest import REPOSITORY, wait_for
+from tests.conftest import FULL, REPOSITORY, wait_for
 from tests.notebook.kernel import running_kernel
 
 if TYPE_CHECKING:
     from tests.conftest import Home
 
 
+@FULL  # real kernels are run by tests/notebook/test_kernel.py on every push
 def test_the_example(home: Home) -> None:
     cells = json.loads((REPOSITORY / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]

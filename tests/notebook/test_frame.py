@@ -14,6 +14,7 @@ import pytest
 
 from scripts import chromium, node
 from tests.conftest import REPOSITORY
+from tests.lean import LEAN
 from tests.notebook.kernel import FOREVER, TRAINS, running_kernel
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def test_the_frame_of_a_notebook(home: Home, tmp_path: Path) -> None:
         kernel.start(f"train({FOREVER}, 0.003)")
         home.wait_step(30)
         # Newer than the kernel's session, and not to be shown.
-        home.watched("-c", "import torch; torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1).step()")
+        home.watched("-c", LEAN + "torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1).step()")
         hub = home.hub()
         command = (shutil.which("node") or "node") if node.from_path() else node.from_wheel()[0][0]
         with subprocess.Popen(

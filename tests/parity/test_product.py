@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tests.conftest import Home
 
 SEED = int(os.environ.get("ONTHEFLY_SEED") or time.time())
-SAMPLE = 1500 if FULL else 100
+SAMPLE = 1500 if FULL else len(WAYS)
+"""In brief each way once, and whichever endings come to meet them."""
 
 
 def sample(seed: int, size: int) -> list[tuple[str, str]]:

@@ -90,7 +90,7 @@ WAYS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
 """Options, shell, words."""
 
 
-SAMPLE = 40 if FULL else 3
+SAMPLE = 40 if FULL else 2
 
 
 def _sample() -> list[tuple[str, str]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-TRAIN = """
-import os, sys, torch
+from tests.lean import LEAN
+
+TRAIN = (
+    LEAN
+    + """
+import os, sys
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -19,6 +23,7 @@ def train(number, model, rows=64, workers=0):
             optimizer.step()
     print("trained", number, flush=True)
 """
+)
 
 TORCHRUN = (
     TRAIN

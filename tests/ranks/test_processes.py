@@ -95,7 +95,7 @@ def test_children_that_do_not_train_are_nobodys_business(home: Home) -> None:
     assert trained(session) == [(0, "")]
 
 
-@pytest.mark.parametrize("protected", [True, False])
+@pytest.mark.parametrize("protected", [True, pytest.param(False, marks=FULL)])
 def test_forked_workers_hold_nothing_of_ours(home: Home, protected: bool) -> None:
     """A worker lives on for 5 s after its script was killed; its copy of our socket would hide that from the hub."""
     without = "" if protected else "import onthefly.link.link as l; l.Link.abandon = lambda self: None\n"

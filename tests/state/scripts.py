@@ -332,7 +332,11 @@ for batch in DataLoader(data(), 4, shuffle=True, collate_fn=collate):
 """,
 }
 SCRIPTS["workers"] = SCRIPTS["augmented"].replace("num_workers=0", "num_workers=2")
-SCRIPTS["persistent"] = SCRIPTS["augmented"].replace("num_workers=0", "num_workers=2, persistent_workers=True")
+SCRIPTS["persistent"] = (
+    SCRIPTS["augmented"].replace("num_workers=0", "num_workers=2, persistent_workers=True")
+    + "loader._iterator._shutdown_workers()\n"
+)
+"""Its workers end with it: left to the garbage collector, torch waits 5 s for each, in whichever test that comes."""
 SCRIPTS["stateful"] = SCRIPTS["augmented"].replace(
     "loader = DataLoader(", "from torchdata.stateful_dataloader import StatefulDataLoader\nloader = StatefulDataLoader("
 )

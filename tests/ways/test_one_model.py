@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SCRIPT = str(Path(__file__).with_name("one_model.py"))
 
-IN_BRIEF = ("Trainer", "python -m onthefly", "Lightning", "attach_lightning")
-"""The others differ from these in who opens the session: for the full tier."""
+IN_BRIEF = ("Trainer", "python -m onthefly", "attach_lightning")
+"""The others differ from these in who opens the session or sees the batches: for the full tier."""
 
 WAYS: dict[str, tuple[str, bool, bool]] = {
     "Trainer": ("trainer", False, True),

@@ -10,19 +10,23 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from scripts import chromium, node
-from tests.conftest import FULL, REPOSITORY
+from tests.conftest import FULL, REPOSITORY, Home, wait_for
 
 if TYPE_CHECKING:
-    from tests.conftest import Ended, Home
+    from collections.abc import Iterator
+
+    from tests.conftest import Ended
 
 PACKAGE = "onthefly-ai==0.1.4"
 SEED = REPOSITORY.parent / "shared" / "seed-readme.md"
 DASHBOARD = REPOSITORY / "extension" / "dashboard"
+NAMES = ("baseline", "lightning-baseline")
+BROWSER = bool(chromium.find()) and (REPOSITORY / "extension" / "node_modules").exists()
 
 PARTS = """
 import torch
@@ -140,19 +144,83 @@ def run(home: Home, code: str, *, launched: bool = False) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("launched", [False, pytest.param(True, marks=FULL)])
-@pytest.mark.parametrize(("place", "name"), [(0, "baseline"), (1, "lightning-baseline")])
-def test_the_minimal_scripts(home: Home, description: str, place: int, name: str, launched: bool) -> None:
-    run(home, blocks(description)[place], launched=launched)
-    session = home.wait_state("ended")
+def session_of(home: Home, name: str) -> dict[str, Any]:
+    """The ended session of that name."""
+    return wait_for(
+        f"the end of {name}",
+        lambda: next((s for s in home.get("sessions")["sessions"] if (s["name"], s["state"]) == (name, "ended")), None),
+    )
+
+
+class Filled(NamedTuple):
+    """Where both minimal scripts have run, and the page that was open before them: its exit code and what it says."""
+
+    home: Home
+    page: int | None
+    said: str
+
+
+@pytest.fixture(scope="module")
+def filled(description: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    """Both scripts, one after the other, without the launcher; beside an open page, if there is a browser."""
+    home = Home(tmp_path_factory.mktemp("filled"))
+    page = opened(home) if BROWSER else None
+    try:
+        for place, name in enumerate(NAMES):
+            run(home, blocks(description)[place])
+            session_of(home, name)
+        said, _ = page.communicate(timeout=115) if page else ("", "")
+        yield Filled(home, page.returncode if page else None, said)
+    finally:
+        if page:
+            page.kill()
+        home.close()
+
+
+def opened(home: Home) -> subprocess.Popen[str]:
+    """A page that waits for both."""
+    address = home.run(sys.executable, "-m", "onthefly", "dashboard", "--url").out.decode().strip()
+    command = (shutil.which("node") or "node") if node.from_path() else node.from_wheel()[0][0]
+    page = subprocess.Popen(
+        [command, "e2e/fills.mjs", address, str(REPOSITORY / "screenshots"), *NAMES],
+        cwd=DASHBOARD, env={**home.environment, "CHROMIUM": chromium.find()}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert page.stdout is not None
+    assert page.stdout.readline() == "open\n"
+    return page
+
+
+def assert_recorded(home: Home, name: str, *metrics: str) -> None:
+    """All of a minimal script is there."""
+    session = session_of(home, name)
     assert (session["project"], session["name"], session["run"]) == ("demo", name, name)
     assert (session["step"], session["samples"]) == (72, 3 * 3072)
-    assert "val_loss" in session["metrics"]
-    if place == 0:
-        assert "test_loss" in session["metrics"]
+    assert set(metrics) <= set(session["metrics"])
     rows = home.get(f"sessions/{session['id']}/samples?limit=1000000")
     assert {(row["certificate"], row["identity"]) for row in rows} == {("exact", "index")}
     assert len({row["sample"] for row in rows}) == 3072
+
+
+METRICS = [(0, ["val_loss", "test_loss"]), (1, ["val_loss"])]
+
+
+@pytest.mark.parametrize(("place", "metrics"), METRICS)
+def test_the_minimal_scripts(filled: Filled, place: int, metrics: list[str]) -> None:
+    assert_recorded(filled.home, NAMES[place], *metrics)
+
+
+@FULL
+@pytest.mark.parametrize(("place", "metrics"), METRICS)
+def test_the_minimal_scripts_under_the_launcher(home: Home, description: str, place: int, metrics: list[str]) -> None:
+    run(home, blocks(description)[place], launched=True)
+    assert_recorded(home, NAMES[place], *metrics)
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine, or npm ci has not run")
+def test_their_dashboard_fills(filled: Filled) -> None:
+    """A page that was open before the scripts start shows both, one after the other."""
+    assert filled.page == 0, filled.said
 
 
 def test_gradient_accumulation(home: Home, description: str) -> None:
@@ -171,6 +239,7 @@ def test_the_label_of_a_test(home: Home, description: str) -> None:
     assert "tested" in home.wait_state("ended")["metrics"]
 
 
+@FULL  # four ranks; two of them meet in tests/test_sessions.py
 def test_ranks(home: Home, description: str) -> None:
     command = next(block for block in blocks(description, "bash") if "torchrun" in block).split()
     (home.folder / "train.py").write_text(PARTS + RANKS)
@@ -192,25 +261,3 @@ def test_the_blocks_of_the_other_readme(home: Home, place: int, parts: str, name
     session = home.wait_state("ended")
     assert (session["project"], session["name"]) == ("demo", name)
     assert session["samples"] == session["epoch"] * 256 + 256
-
-
-@pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine")
-@pytest.mark.skipif(not (REPOSITORY / "extension" / "node_modules").exists(), reason="npm ci has not run")
-def test_their_dashboard_fills(home: Home, description: str) -> None:
-    """A page that was open before the scripts start shows both, one after the other."""
-    address = home.run(sys.executable, "-m", "onthefly", "dashboard", "--url").out.decode().strip()
-    command = (shutil.which("node") or "node") if node.from_path() else node.from_wheel()[0][0]
-    page = subprocess.Popen(
-        [command, "e2e/fills.mjs", address, str(REPOSITORY / "screenshots"), "baseline", "lightning-baseline"],
-        cwd=DASHBOARD, env={**home.environment, "CHROMIUM": chromium.find()}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert page.stdout is not None
-    try:
-        assert page.stdout.readline() == "open\n"
-        for place in (0, 1):
-            run(home, blocks(description)[place])
-        out, _ = page.communicate(timeout=60)
-        assert page.returncode == 0, out
-    finally:
-        page.kill()

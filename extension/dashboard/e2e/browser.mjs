@@ -3,9 +3,9 @@ import { chromium } from "playwright-core";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
-/** `framed`: an origin whose page stands in a frame of this one. */
-export async function open(address, { width = 1400, height = 900, theme = "light", framed = "" } = {}) {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS });
+/** `framed`: an origin whose page stands in a frame of this one. `beside`: a browser that runs already, to be asked as a stranger. */
+export async function open(address, { width = 1400, height = 900, theme = "light", framed = "", beside = null } = {}) {
+  const browser = beside ?? await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS });
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme });
   const page = await context.newPage();
   const wrong = [];

@@ -7,7 +7,7 @@ const [address, folder, ...names] = process.argv.slice(2);
 const faults = [];
 mkdirSync(folder, { recursive: true });
 
-const until = async (what, test, seconds = 60) => {
+const until = async (what, test, seconds = 110) => {
   for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
     if (await test()) return true;
     await new Promise((resume) => setTimeout(resume, 50));

@@ -65,7 +65,9 @@ async function worst(page) {
   await page.getByLabel("Order of the samples").selectOption("loss_mean");
   await until("samples by mean loss", async () => (await card.locator("th").allInnerTexts()).join(" ").trim() === "index seen last loss mean loss" && (await card.locator("tbody tr").count()) === 20);
   const seen = () => card.locator("td:nth-child(2)").first().innerText();
-  const before = await seen();
+  // A script that is slow is not the page's fault: the page has its twenty seconds once each sample was trained on.
+  const [before, at] = [await seen(), await step(page)];
+  await until("two epochs more", async () => (await step(page)) > at + 90, 60);
   await until("they are seen again", async () => (await seen()) !== before);
   await card.locator("tbody tr").nth(3).click();
   await until("how one was learned", async () => /^Sample \d+ of the dataset: seen \d+ times in \d+ epochs; loss/.test(await card.locator(".detail").innerText()));
@@ -107,8 +109,11 @@ async function sessions(page) {
   await until("the focus goes back", () => title.evaluate((button) => button === document.activeElement), 2);
 }
 
+let browser = null;
 for (const theme of ["light", "dark"]) {
-  const { browser, page, wrong } = await open(address, { theme });
+  const opened = await open(address, { theme, beside: browser });
+  const { page, wrong } = opened;
+  browser = opened.browser;
   await until("the script runs", async () => (await state(page)) === "running");
   check(!page.url().includes("token"), "the token stays in the address");
 
@@ -143,13 +148,13 @@ for (const theme of ["light", "dark"]) {
   await page.keyboard.press(" ");
   await until("it runs again", async () => (await state(page)) === "running" && (await step(page)) > held);
   faults.push(...wrong.map((what) => `${theme}: ${what}`));
-  await browser.close();
+  await page.context().close();
 }
 
-const stranger = await open(address.split("#")[0]);
+const stranger = await open(address.split("#")[0], { beside: browser });
 await until("a page without token says so", async () => (await stranger.page.locator("h1").innerText()).includes("not logged in"));
 await shot(stranger.page, "denied");
-await stranger.browser.close();
+await browser.close();
 
 for (const fault of faults) console.log(`wrong: ${fault}`);
 console.log(faults.length ? "failed" : "as it should be");
