@@ -64,7 +64,7 @@ def run(command: Sequence[str], overrides: Mapping[str, str], taken: Collection[
     environment.update(overrides)
     unobserved = _unobserved(settings, command, resumes=resumes)
     if unobserved and resumes:
-        raise Refused(unobserved)
+        raise Refused(f"not resumed: {unobserved}", "give the script's own command: ... -- python train.py")
     if settings.disabled:
         return _become(command, _found())
     if unobserved:

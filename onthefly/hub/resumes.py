@@ -69,8 +69,12 @@ def show(info: Session, receipt: ReceiptInfo) -> None:
 
 
 def keep(folder: Path, receipt: ReceiptInfo) -> None:
-    """Write it into the file that says what the process had to give again; a fault is logged."""
-    for path in (folder / FOLDER).glob("*.json"):
+    """Write it into the file that says what the process had to give again; a fault is logged.
+
+    The newest of that run: a process that was refused before it began leaves a file too, and its name free.
+    """
+    files = [path for path in (folder / FOLDER).glob("*.json") if path.stem.isdecimal()]
+    for path in sorted(files, key=lambda path: -int(path.stem)):
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="ascii"))
             if content.get("run") != receipt.run:
@@ -80,5 +84,6 @@ def keep(folder: Path, receipt: ReceiptInfo) -> None:
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
                 json.dump(content, file)
             temporary.replace(path)
+            return
         except (OSError, ValueError, AttributeError) as error:
             log.warning("%s: the receipt is not written: %s", path, error)
