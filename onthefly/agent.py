@@ -17,7 +17,7 @@ from onthefly.actions.control import Control, Ties
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
 from onthefly.core.gate import Place, Plan
-from onthefly.core.introduction import RUN, base, hello, run_name
+from onthefly.core.introduction import RUN, Runs, base, hello, run_name
 from onthefly.core.kernel import cancelled, in_background_task
 from onthefly.core.meter import Meter
 from onthefly.errors import Guard, HubUnavailable, Stop, report
@@ -87,14 +87,13 @@ class Session:
         self._pid = os.getpid()
         self.ended: Callable[[], None] = lambda: None
         """Called when it has ended, by itself or with the process."""
-        self._noticed: set[str] = set()
-        self._told: set[str] = set()
+        self._noticed, self._told = set[str](), set[str]()
         self._running = self._closed = False
-        self._rewinds = 0
+        self.runs = Runs(settings, run)
         self._speaks = not role.process or (settings.target_pid or (not role.rank and self._pid)) == self._pid
         """The script itself, on whose standard error the user is told what concerns all."""
         meter = Meter()
-        self._recorder = Recorder(self._record, self.notice, meter, run)
+        self._recorder = Recorder(self._record, self.notice, meter, self.runs.first)
         ties = Ties(
             lambda message: self._link.send(message), self._announce, self.notice, self._ranks, self._place,
             lambda: self._recorder.run, lambda: self._recorder.loaders(), lambda: self._recorder.work_off(),
@@ -106,7 +105,7 @@ class Session:
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
         self._link = Link(
-            settings, hello(settings, run, str(torch.__version__), **role._asdict()), link,
+            settings, hello(settings, self.runs.first, str(torch.__version__), **role._asdict()), link,
             on_command=self._control.take, on_open=self._opened, on_lost=self._lost, gather=self._log.take,
             on_end=self._control.lost,
         )  # fmt: skip
@@ -217,10 +216,10 @@ class Session:
 
         ``parent`` and ``step``: the run that it goes on from, and how far that counts.
         """
-        if name:
+        if name and self.runs.expected is None:  # else the run of that name is there already
             self._recorder.rename(run_name(name))
         self._name, self._project = name or self._name, project or self._project
-        given = self.settings
+        given, (parent, step) = self.settings, self.runs.origin(parent, step)
         self._link.send(Described(
             name=given.name or self._name, project=given.project or self._project, run=self.run,
             parent=parent, step=step,
@@ -348,11 +347,10 @@ class Session:
         steps = recorder.step if self._control.seen or recorder.step else recorder.backwards
         return Place(steps, recorder.epoch, recorder.backwards, self._steps.points)
 
-    def _went_back(self, place: Place, run: str, name: str) -> None:
+    def _went_back(self, place: Place, run: str, stem: str) -> None:
         """A rewind: the script is there again. What was recorded since stays, under the name that the run had."""
         recorder = self._recorder
-        self._rewinds += not name
-        recorder.rename(name or f"rewind{self._rewinds}")
+        recorder.rename(self.runs.next(stem))
         recorder.step, recorder.epoch, recorder.backwards = place.step, place.epoch, place.backward
         self._steps.points = place.point
         self.describe(parent=run, step=place.step)

@@ -8,8 +8,9 @@ way is one line, and the script runs on.
 import os
 import sys
 
+from onthefly.core import start as first_line
 from onthefly.patching.imports import when_imported
-from onthefly.settings import Settings, claim_rank
+from onthefly.settings import Settings, claim_rank, claim_resume
 from onthefly.version import release
 
 TYPE_CHECKING = False  # the import of typing loads 20 modules
@@ -21,6 +22,9 @@ OLDEST_TORCH = (2, 2)
 NEEDED = ("decimal", "hmac", "msgspec", "secrets")
 """What the session loads and torch does not."""
 
+opened: "list[int]" = []
+"""The process in which torch was imported."""
+
 
 def start() -> None:
     """Wait for torch, unless we are switched off."""
@@ -29,18 +33,56 @@ def start() -> None:
         target = settings.target_pid == os.getpid()
         main = claim_rank() or target
         path = tuple(sys.path)  # before the script's folder comes to its head
+        if target and settings.resumes:
+            claim_resume()
+            _must_come_to(settings)
+        if main:
+            reason = first_line.begin(when_imported, settings.hash_seed, settings.start)
+            if reason:
+                _give_up(reason)
         when_imported("torch", lambda: _torch_imported(settings, path, target, main))
 
 
 def _torch_imported(settings: Settings, path: "Sequence[str]", target: bool, main: bool) -> None:
     from onthefly.errors import Guard, report
 
+    opened.append(os.getpid())
+    resumes = target and settings.resumes
+    says = "the script runs unobserved" if not resumes else "it is not resumed"
+
     def arm() -> None:
         reason = _hidden(path) or _arm(settings, main)
-        if reason and target:
+        if reason and resumes:
+            _give_up(reason)
+        elif reason and target:
             report(f"the script runs unobserved: {reason}")
 
-    Guard("the script runs unobserved: opening its session", strict=settings.strict).around(arm)()
+    guard = Guard(f"{says}: opening its session", strict=settings.strict)
+    guard.around(arm)()
+    if resumes and guard.failures:
+        _give_up("its session could not be opened")
+
+
+def _must_come_to(settings: Settings) -> None:
+    """A script that ends without torch has resumed nothing: its exit code must not say that it did."""
+    import atexit
+
+    def ended() -> None:
+        if os.getpid() == settings.target_pid and not opened:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None and not stream.closed:
+                    stream.flush()
+            _give_up("the script ended without importing torch")
+
+    atexit.register(ended)
+
+
+def _give_up(reason: str) -> None:
+    """End the process, which was to resume and cannot: run on, the script would begin again from its first line."""
+    from onthefly.errors import ExitCode, report
+
+    report(f"not resumed: {reason}")
+    os._exit(ExitCode.REFUSED)
 
 
 def _hidden(path: "Sequence[str]") -> str:

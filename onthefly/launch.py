@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onthefly.errors import Guard, OnTheFlyError, report
+from onthefly.errors import Guard, OnTheFlyError, Refused, report
 from onthefly.settings import Settings
 from onthefly.version import __version__, release
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 DEFEATING = {"I": "isolated mode", "E": "ignoring the environment", "S": "leaving out site"}
 """Interpreter options, by letter, under which no shim is imported."""
@@ -49,30 +49,75 @@ def interpreter_command() -> list[str]:
     return [*head, joined] if joined != "-" else head
 
 
-def run(command: Sequence[str], overrides: Mapping[str, str]) -> int:
+def run(command: Sequence[str], overrides: Mapping[str, str], taken: Collection[int] = ()) -> int:
     """Become that command, watched; ``overrides`` are ``ONTHEFLY_*`` variables that the options set.
 
-    Does not return on POSIX, unless the command cannot be executed (127 or 126, as a shell says it).
+    Does not return on POSIX, unless the command cannot be executed (127 or 126, as a shell says it), or this process
+    has one of the numbers ``taken``: then the command is a child of it.
+
+    Raises:
+        Refused: the command is to take up a session, and would run unobserved: that would begin it again.
     """
     environment = _found()
     settings = Settings()
-    if settings.disabled:
-        return _become(command, environment)
+    resumes = "ONTHEFLY_RESUME_EXPECTED" in overrides
     environment.update(overrides)
-    defeated = _defeating(command) if _is_python(command) else ""
-    if defeated:
-        report(f"-{defeated} ({DEFEATING[defeated]}) keeps OnTheFly out; the script runs unobserved")
+    unobserved = _unobserved(settings, command, resumes=resumes)
+    if unobserved and resumes:
+        raise Refused(f"not resumed: {unobserved}", "give the script's own command: ... -- python train.py")
+    if settings.disabled:
+        return _become(command, _found())
+    if unobserved:
+        report(f"{unobserved}; the script runs unobserved")
         return _become(command, environment)
-    environment["ONTHEFLY_SESSION"] = _new_session()
+    if not resumes:
+        environment["ONTHEFLY_SESSION"] = _new_session()
     environment["ONTHEFLY_SHIM"] = str(shim_folder())
-    environment["ONTHEFLY_TARGET"] = str(os.getpid())
     rest = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = str(shim_folder()) + (os.pathsep + rest if rest else "")
     guard = Guard("the script runs unobserved: starting the hub", strict=settings.strict)
     guard.around(_start_hub)()
+    if guard.failures and resumes:
+        raise Refused("OnTheFly does not work here")
     if guard.failures:  # what is broken here would be broken there
         return _become(command, _found())
+    child = _fork_out_of(taken)
+    if child:
+        return _wait_for(child)
+    environment["ONTHEFLY_TARGET"] = str(os.getpid())
     return _become(command, environment)
+
+
+def _unobserved(settings: Settings, command: Sequence[str], *, resumes: bool) -> str:
+    """Why the command would run unobserved; empty if it does not."""
+    if settings.disabled:
+        return "ONTHEFLY_DISABLE is set"
+    if not _is_python(command):  # what it starts may be watched; which of that would be resumed?
+        return f"{command[0]} is no Python" if resumes else ""
+    defeated = _defeating(command)
+    return f"-{defeated} ({DEFEATING[defeated]}) keeps OnTheFly out" if defeated else ""
+
+
+def _fork_out_of(taken: Collection[int]) -> int:
+    """Become a process with another number than those; the first one gets the number of its child, that one gets 0.
+
+    Records are told apart by the number of their process. In a container it repeats: the script's is always the first.
+    """
+    child = 0
+    while os.getpid() in taken and not child and hasattr(os, "fork"):
+        child = os.fork()
+    return child
+
+
+def _wait_for(child: int) -> int:
+    """Hand on signals to a child, as if it had been in our place; its exit code."""
+    names = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCONT", *(() if os.isatty(0) else ("SIGINT",)))
+    for name in names:
+        signal.signal(getattr(signal, name), lambda number, _: os.kill(child, number))
+    if os.isatty(0):  # the terminal sends it to both
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, status = os.waitpid(child, 0)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
 def _found() -> dict[str, str]:

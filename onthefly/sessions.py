@@ -14,8 +14,9 @@ import sys
 from typing import TYPE_CHECKING, Any, Union
 
 from onthefly.agent import RUN, Role, Session, run_name
+from onthefly.core import start as first_line
 from onthefly.core.kernel import is_interactive
-from onthefly.errors import Guard, UsageError
+from onthefly.errors import Guard, UsageError, outcome
 from onthefly.instruments.first_use import FirstUse
 from onthefly.protocol import SESSION_ALPHABET
 from onthefly.settings import Settings, claim_rank, put
@@ -204,6 +205,10 @@ def _start(settings: Settings, role: Role, run: str = RUN) -> None:
         _prepared = os.getpid()
         _at_exit(_leave)
     _session.start()
+    if role.rank == 0 and settings.target_pid:
+        outcome(first_line.keep, str(settings.data_dir / "sessions" / settings.session))
+    if settings.resume_expected and not settings.resume:
+        _session.describe()  # it begins anew: there is nothing to wait for
 
 
 def _leave() -> None:

@@ -24,8 +24,7 @@ class Settings:
 
     __slots__ = (
         "_env", "autosave", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay",
-        "resume", "resume_expected", "resume_run", "save_on", "session", "steps", "stop_on", "strict", "target_pid",
-        "world_size",
+        "resume", "resume_expected", "save_on", "session", "steps", "stop_on", "strict", "target_pid", "world_size",
     )  # fmt: skip
 
     def __init__(self, env: "Mapping[str, str] | None" = None) -> None:
@@ -49,11 +48,10 @@ class Settings:
         self.replay: str = env.get("ONTHEFLY_REPLAY", "")
         """``ONTHEFLY_REPLAY`` (``--replay``): a journal whose changes are made again, at the same steps."""
         self.resume: str = env.get("ONTHEFLY_RESUME", "")
-        """``ONTHEFLY_RESUME`` (``--resume``): the folder of the checkpoint that the script goes on from."""
+        """``ONTHEFLY_RESUME`` (``--resume``): the folder of the checkpoint that this process goes on from."""
         self.resume_expected: str = env.get("ONTHEFLY_RESUME_EXPECTED", "")
-        """``ONTHEFLY_RESUME_EXPECTED``: what the steps after it gave the first time, a file."""
-        self.resume_run: str = env.get("ONTHEFLY_RESUME_RUN", "resume1")
-        """``ONTHEFLY_RESUME_RUN``: what the run is called that begins there."""
+        """``ONTHEFLY_RESUME_EXPECTED``: the file that says what the process goes on as (:mod:`onthefly.core.expected`).
+        Set without ``ONTHEFLY_RESUME``: it begins anew, as the session's first process did (``onthefly reset``)."""
         self.stop_on: str = env.get("ONTHEFLY_STOP_ON", "")
         """``ONTHEFLY_STOP_ON`` (``--stop-on``): watchdogs, by comma, that hold the script where they find something."""
         self.save_on: str = env.get("ONTHEFLY_SAVE_ON", "")
@@ -75,6 +73,24 @@ class Settings:
     def notebook(self) -> str:
         """``JPY_SESSION_NAME``: the path of a notebook, as Jupyter tells its kernel (and all children of that)."""
         return self._env.get("JPY_SESSION_NAME", "")
+
+    @property
+    def hash_seed(self) -> "str | None":
+        """``PYTHONHASHSEED``; None where it is not set."""
+        return self._env.get("PYTHONHASHSEED")
+
+    @property
+    def resumes(self) -> bool:
+        """Whether this process takes up a session that was there before."""
+        return bool(self.resume or self.resume_expected)
+
+    @property
+    def start(self) -> str:
+        """The ``start.json`` that this process begins as; empty if it is the first of its session."""
+        if self.resume:
+            return os.path.join(self.resume, "start.json")
+        folder = os.path.dirname(os.path.dirname(self.resume_expected))
+        return os.path.join(folder, "start.json") if folder else ""
 
     @property
     def job(self) -> str:
@@ -101,6 +117,12 @@ def claim_rank() -> bool:
         return False
     os.environ["ONTHEFLY_RANK"] = str(os.getpid())
     return True
+
+
+def claim_resume() -> None:
+    """The process that resumes has read what it goes on from: its children are told nothing of that."""
+    for name in ("ONTHEFLY_RESUME", "ONTHEFLY_RESUME_EXPECTED"):
+        os.environ.pop(name, None)
 
 
 def put(name: str, value: str) -> "Callable[[], None]":

@@ -17,8 +17,11 @@ finally:
         from onthefly.bootstrap import start
     except (ImportError, SyntaxError):
         # Another interpreter than OnTheFly's: run unobserved. The script's process says so, its children do not.
+        resumes = bool(os.environ.get("ONTHEFLY_RESUME_EXPECTED"))
         if os.environ.get("ONTHEFLY_TARGET") == str(os.getpid()) and sys.stderr:
-            name = sys.executable
-            sys.stderr.write("onthefly: " + name + " does not have OnTheFly installed; the script runs unobserved\n")
+            end = "not resumed" if resumes else "the script runs unobserved"
+            sys.stderr.write("onthefly: " + sys.executable + " does not have OnTheFly installed; " + end + "\n")
+        if resumes:  # the script was to go on where it was, and would begin again
+            os._exit(5)
     else:
         start()

@@ -11,6 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from onthefly.core.expected import RESET, REWIND
 from onthefly.core.gate import Plan
 from onthefly.errors import OnTheFlyError, Refused, outcome
 from onthefly.protocol import CheckpointInfo, Keep, plain
@@ -60,8 +61,8 @@ class Counters(NamedTuple):
     """What of ours changes the script now, and no other process would do; empty: nothing."""
     check: Callable[[Any], None]
     """Refuses where that cannot go back."""
-    put_back: Callable[[Any, str, str], None]
-    """With the name of the checkpoint, and who went back to it."""
+    put_back: Callable[[Any, str, str, str], None]
+    """With the name of the checkpoint, who went back to it, and what the new run is called, without its number."""
     together: Callable[[], bool] = lambda: False
     """Have all ranks make one at the same step; False: this process trains alone."""
 
@@ -211,6 +212,18 @@ class Checkpoints:
         self.back_to(entry, by)
         return {"checkpoint": entry.name, "step": entry.place.step, "epoch": entry.place.epoch}
 
+    def reset(self, given: Any, moment: Moment, by: str) -> dict[str, Any]:
+        """The command ``reset``."""
+        entry = self._ring.newest(lambda entry: entry.snapshot is not None and entry.place.step <= 1)
+        remedy = "stop the script, and start it again in its session: onthefly reset SESSION"
+        if entry is None:
+            raise Refused("no checkpoint of the first step is in memory", remedy)
+        try:
+            self.back_to(entry, by, RESET)
+        except Refused as error:
+            raise Refused(error.message, remedy) from error
+        return {"checkpoint": entry.name, "step": entry.place.step, "epoch": entry.place.epoch}
+
     def find(self, name: str) -> Entry:
         """The checkpoint of that name, or the newest, if it can be gone back to."""
         try:
@@ -226,7 +239,7 @@ class Checkpoints:
         """The newest in memory from before the end of that step."""
         return self._ring.newest(lambda entry: entry.snapshot is not None and entry.place.step <= step)
 
-    def back_to(self, entry: Entry, by: str) -> None:
+    def back_to(self, entry: Entry, by: str, stem: str = REWIND) -> None:
         """Put the script back into the state of that checkpoint, here and now."""
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         held = entry.snapshot
@@ -235,7 +248,7 @@ class Checkpoints:
             held.snapshot.restore(frames)
         finally:
             del frames
-        self._counters.put_back(held.ours, entry.name, by)
+        self._counters.put_back(held.ours, entry.name, by, stem)
 
     def forget(self, entry: Entry) -> None:
         """Let go of one that was only needed for a while."""

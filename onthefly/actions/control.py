@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from onthefly.actions import journal, resume
+from onthefly.actions import journal, proof, resume
 from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
@@ -20,6 +20,7 @@ from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
 from onthefly.actions.watching import HOLDING, Watchdogs
 from onthefly.core.conditions import Condition
+from onthefly.core.expected import RESUME
 from onthefly.core.gate import LOST, Gate, Plan
 from onthefly.core.newest import Newest, losses
 from onthefly.core.signal_names import parse
@@ -37,6 +38,7 @@ from onthefly.protocol import (
     PlannedPause,
     Propose,
     Proposed,
+    Receipted,
     Records,
     arguments,
     plain,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from onthefly.core.gate import Place
-    from onthefly.protocol import AgentMessage, Metrics, State
+    from onthefly.protocol import AgentMessage, Metrics, ReceiptInfo, State
     from onthefly.settings import Settings
     from onthefly.state.form import Form
 
@@ -86,8 +88,7 @@ class Ties(NamedTuple):
     serve: Callable[[], None]
     """Hold the training thread, where the gate is paused."""
     went_back: Callable[[Place, str, str], None]
-    """The script is where it was then, in that run: count from there. Third: the name of the run that begins; empty: a
-    rewind's."""
+    """The script is where it was then, in that run: count from there, as a run of that kind (a rewind's, ...)."""
 
 
 class Ours(NamedTuple):
@@ -124,6 +125,8 @@ class Control:
         self._names: set[str] = set()
         """Of all metrics that there were."""
         self._losses, self._receipt = Losses(), Receipt({})
+        self._prove: Callable[[], ReceiptInfo] | None = None
+        """What a resume has proven, until that was told."""
         self._journal = journal.Journaling(lambda entry: ties.send(Journaled(entry=entry)), ties.run)
         self._optimizers = Optimizers(self.seen)
         self._gradients = Gradients(self._optimizers, self._prepare)
@@ -153,8 +156,9 @@ class Control:
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
             "checkpoint": self.checkpoints.checkpoint, "keep": self._keep, "drop": self.checkpoints.drop,
-            "rewind": self.checkpoints.rewind, "trial": self._trial.trial, "choose": self._trial.choose,
-            "watch": self.watchdogs.watch, "diagnose": self.watchdogs.diagnose,
+            "rewind": self.checkpoints.rewind, "reset": self.checkpoints.reset,
+            "trial": self._trial.trial, "choose": self._trial.choose, "watch": self.watchdogs.watch,
+            "diagnose": self.watchdogs.diagnose,
         }.items():  # fmt: skip
             gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
         for name in gate.actions.keys() - WITHOUT_TENSORS:
@@ -235,6 +239,7 @@ class Control:
 
         After an error parameters may be half of one step and half of another: nothing is saved then.
         """
+        self._proven()
         if self.checkpoints.keeping.seconds and error is None:
             _, fault = outcome(self.checkpoints.last, self._ties.place())
             if fault is not None:
@@ -348,6 +353,7 @@ class Control:
 
         def journaled(given: Any, place: Place, by: str) -> Any:
             result = action(given, place, by)
+            self._proven()
             self._receipt = Receipt({})  # from here on the steps are others
             self._journal.write(name, plain(given), self._ties.place(), by, result)
             return result
@@ -366,15 +372,16 @@ class Control:
             return "a change of gradients or samples by OnTheFly is in force, which no other process would make"
         return ""
 
-    def _put_back(self, state: Any, checkpoint: str, by: str) -> None:
+    def _put_back(self, state: Any, checkpoint: str, by: str, stem: str) -> None:
         """The script is back at that checkpoint: so is what we count and change."""
         left = self._ties.place()
         place, run, gradients, subset, held = state  # an Ours
         self._gradients.put_back(gradients)
         self.subset.put_back(subset)
         self._journal.held = list(held)
+        self._proven()
         self._receipt = self._losses.from_call(place.backward)
-        self._ties.went_back(place, run, "")
+        self._ties.went_back(place, run, stem)
         self.gate.moved(place)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 
@@ -384,16 +391,30 @@ class Control:
         if receipt.complete:
             return
         receipt.note(backward, loss)
-        if receipt.complete:
+        if receipt.complete and self._prove is None:
             self._ties.notice(f"after the rewind: {receipt}", "")
+        elif receipt.complete:
+            self._proven()
+
+    def _proven(self) -> None:
+        """All that a resume can be compared with has come, or the script ends: the receipt, once."""
+        prove, self._prove = self._prove, None
+        if prove is not None:
+            info = prove()
+            self._ties.send(Receipted(receipt=info))
+            report(f"resumed at step {info.from_step}; {info.text}")
 
     def resume(self, settings: Settings, hang_up: Callable[[], None]) -> None:
         """Let the script go on from a checkpoint of another process; ``hang_up()`` sends what waits, and ends that."""
 
         def arrived(form: Form) -> None:
             self.resuming = None
-            self._receipt = resume.expected(settings.resume_expected)
-            self._ties.went_back(resume.moment_of(form), form.place.run, settings.resume_run)
+            self._receipt = receipt = resume.expected(settings.resume_expected)
+            self._ties.went_back(resume.moment_of(form), form.place.run, RESUME)
+            run = self._ties.run()
+            self._prove = lambda: proof.told(settings.session, run, form.place, receipt)
+            if not receipt.steps:
+                self._proven()
             self.gate.moved(resume.moment_of(form))
 
         def end(reason: str) -> None:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("run", "run a command under OnTheFly: onthefly run [OPTIONS] -- python train.py"),
     "ps": Entry("ps", "list sessions"),
     "ctl": Entry("ctl", "pause, resume, step or stop a session, change what it does, keep its state"),
+    "reset": Entry("reset", "go back to the beginning of a session, as a new run"),
     "samples": Entry("table", "per-sample losses of a session, as a table"),
     "metrics": Entry("table", "metrics of a session, as a table"),
     "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),
@@ -34,7 +35,8 @@ USAGE = """usage: python -m onthefly [OPTIONS] SCRIPT|-m MODULE|-c CODE [ARGS]
        onthefly COMMAND [OPTIONS]
 
 Runs a training script as Python would, and shows what happens in it. Options: --project NAME, --name NAME,
---open (the dashboard in a browser), --hold (a finished script stays, paused, until told), --quiet, --version,
+--open (the dashboard in a browser), --hold (a finished script stays, paused, until told), --quiet,
+--resume SESSION[@RUN[:STEP]] (go on from a checkpoint; without a SCRIPT, the session's own), --version,
 --save-on SIGNALS (checkpoint first), --autosave [TIME] (checkpoint every 5m, and at SIGTERM and SIGUSR1),
 --replay JOURNAL, --stop-on WATCHDOG.
 

@@ -29,6 +29,13 @@ def told(session: dict[str, Any]) -> str:
         ("watchdogs", [_watch(watch) for watch in shown["watches"]]),
         ("found", [f"step {found['step']}: {found['text']}" for found in shown["findings"]]),
         ("trial", _trial(shown["trial"])),
+        (
+            "receipts",
+            [
+                f"{one['run']} from step {one['from_step']} of {one['from_run']}: {one['text']}"
+                for one in session["receipts"]
+            ],
+        ),
     ):
         if rows:
             lines += [f"{heading}:", *(f"  {row}" for row in rows)]

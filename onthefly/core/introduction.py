@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from onthefly.core.expected import RESUME, REWIND, first_free, read
 from onthefly.core.kernel import notebook
 from onthefly.protocol import PROTOCOL, Hello
 from onthefly.version import __version__
@@ -23,6 +24,31 @@ RUN = "baseline"
 def run_name(name: str) -> str:
     """``name`` as the name of a run: letters, digits, ``_`` and ``-``."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:64].strip("-") or RUN
+
+
+class Runs:
+    """The names of the session's runs: that of this process, and those that begin when it goes back."""
+
+    def __init__(self, settings: Settings, run: str = RUN) -> None:
+        """``ValueError`` or ``OSError`` if the process takes up a session and cannot read as what."""
+        self.expected = read(settings.resume_expected) if settings.resume_expected else None
+        """Of a process that takes up a session."""
+        self.first = self.expected.run if self.expected is not None else run
+        self._taken = {self.first, *(self.expected.runs if self.expected is not None else ())}
+
+    def origin(self, parent: str, step: int) -> tuple[str, int]:
+        """The run that a run goes on from and how far; where none is given, what the process itself goes on from."""
+        if parent or self.expected is None:
+            return parent, step
+        return self.expected.origin.run, self.expected.origin.step
+
+    def next(self, stem: str = REWIND) -> str:
+        """The name of a run that begins now: ``rewind1``, ``rewind2``, ...; that of the process, where it resumes."""
+        if stem == RESUME and self.expected is not None:
+            return self.first
+        name = first_free(stem, self._taken)
+        self._taken.add(name)
+        return name
 
 
 def hello(settings: Settings, run: str, torch: str, *, rank: int, world_size: int, process: str) -> Hello:
@@ -43,6 +69,7 @@ def hello(settings: Settings, run: str, torch: str, *, rank: int, world_size: in
         world_size=world_size,
         started=time.time(),
         versions={"onthefly": __version__, "python": platform.python_version(), "torch": torch},
+        resumes=bool(settings.resume_expected),
     )
 
 

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Optional
 
 from onthefly.errors import OnTheFlyError
-from onthefly.hub import journal
+from onthefly.hub import journal, resumes
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.controls import bounded
 from onthefly.hub.keeper import Frame
@@ -30,6 +30,7 @@ from onthefly.protocol import (
     Journaled,
     Noticed,
     Proposed,
+    Receipted,
     StateChanged,
     Welcome,
 )  # fmt: skip
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
 
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
-    from onthefly.protocol import Answer, Controls, HubMessage
+    from onthefly.protocol import Answer, Controls, HubMessage, ReceiptInfo
 
 log = logging.getLogger("onthefly.hub")
 
 PROOF_SECONDS = 10.0
-URGENT = (StateChanged, Described, Answered, Journaled)
+URGENT = (StateChanged, Described, Answered, Journaled, Receipted)
 """What is committed as it comes: somebody waits for it."""
 
 MAX_UNPROVEN = 64
@@ -174,6 +175,8 @@ def apply(live: LiveSession, source: Source, message: Any) -> None:
         live.commands.agreement.proposed((rank, pid), message)
     elif isinstance(message, Asked):
         live.commands.asked((rank, pid), seq, message)
+    elif isinstance(message, Receipted):
+        live.receipted(_sound(message.receipt))
 
 
 def _checked(answer: Answer) -> Answer:
@@ -182,6 +185,13 @@ def _checked(answer: Answer) -> Answer:
     except BadColumns as error:
         raise FrameError(str(error)) from error
     return answer
+
+
+def _sound(receipt: ReceiptInfo) -> ReceiptInfo:
+    try:
+        return resumes.checked(receipt)
+    except BadColumns as error:
+        raise FrameError(str(error)) from error
 
 
 def _bounded(controls: Controls) -> Controls:

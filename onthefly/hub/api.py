@@ -10,12 +10,20 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
-from onthefly.hub import commands, journal, logs, openapi, queries, tables
+from onthefly.hub import commands, journal, logs, openapi, queries, resumes, tables
 from onthefly.hub.auth import FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
 from onthefly.hub.presentations import Followers
-from onthefly.hub.routes import DEFAULT_BINS, DEFAULT_ENTRIES, DEFAULT_POINTS, MAX_POINTS, ROUTES
+from onthefly.hub.routes import (
+    DEFAULT_BINS,
+    DEFAULT_ENTRIES,
+    DEFAULT_POINTS,
+    MAX_LOSSES,
+    MAX_POINTS,
+    MAX_ROW,
+    ROUTES,
+)  # fmt: skip
 from onthefly.link.proof import PROOF_HEADER, prove
 from onthefly.protocol import (
     PHASES,
@@ -209,6 +217,15 @@ class Api:
         live = self._find(request)
         rank = _whole(request, "rank", 0, (1 << 15) - 1, 0) if "rank" in request.query else None
         return _json(await self._keeper.read(live, lambda cursor: journal.read(cursor, live.info.id, rank)))
+
+    async def losses(self, request: web.Request) -> web.Response:
+        """What a process that goes on from there must give again."""
+        live = self._find(request)
+        run, first = _run(request, live), _whole(request, "first", 0, MAX_ROW, 0)
+        limit = _whole(request, "limit", 1, MAX_LOSSES, MAX_LOSSES)
+        return _json(await self._keeper.read(
+            live, lambda cursor: resumes.losses(cursor, live.info.id, run, first, limit)
+        ))  # fmt: skip
 
     async def hub(self, request: web.Request) -> web.Response:
         """The hub itself."""

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 import duckdb
 
 from onthefly.errors import OnTheFlyError, Refused, StoreUnavailable
-from onthefly.hub import journal
+from onthefly.hub import journal, resumes
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.dispatch import REMEMBERED_ANSWERS
 from onthefly.hub.store import STORE_NAME, Source, Store
-from onthefly.protocol import Answered, Noticed, StateChanged
+from onthefly.protocol import Answered, Noticed, Receipted, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,6 +204,8 @@ class Keeper:
         for frame in frames:
             if isinstance(frame.message, Answered):
                 live.commands.committed(frame.source[:2], frame.message.answer.id)
+            elif isinstance(frame.message, Receipted):
+                resumes.keep(self._folder.of(live.info.id), frame.message.receipt)
         newest = {frame.source[:2]: frame for frame in frames}
         for frame in newest.values():
             frame.acknowledge(frame.source.seq)

@@ -66,13 +66,19 @@ class Processes:
             number = hello.rank
             if number < 0:
                 number = 1 + max((rank.rank for rank in ranks), default=0)
+            start = max((rank.start for rank in ranks), default=0) + hello.resumes
             known = Rank(rank=number, pid=hello.pid, node=hello.node, name=hello.process, state="starting",
-                         connected=False, trains=False, step=0)  # fmt: skip
+                         connected=False, trains=False, step=0, start=start)  # fmt: skip
             ranks.append(known)
         if hello.rank < 0:
             self._children.add((known.rank, known.pid))
         self._info.world_size = max(self._info.world_size, hello.world_size)
         return known.rank
+
+    def current(self) -> list[Rank]:
+        """Those of the newest start: what the ones before a resume came to says nothing about the session now."""
+        newest = max((rank.start for rank in self._info.ranks), default=0)
+        return [rank for rank in self._info.ranks if rank.start == newest]
 
     def __getitem__(self, key: Key) -> Rank:
         return next(known for known in self._info.ranks if (known.rank, known.pid) == key)
@@ -138,7 +144,7 @@ class Processes:
 
         It is paused when all are. Where some are and others run, the newest word (``said``) tells which way it goes.
         """
-        ranks = self._info.ranks
+        ranks = self.current()
         alive_ones = [rank for rank in ranks if rank.state in LIVE_STATES]
         training = {rank.state for rank in alive_ones if rank.trains}
         if len(training) > 1 and "paused" in training:

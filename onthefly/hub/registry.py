@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Optional
 
 from onthefly.errors import NoSuchSession, Refused
+from onthefly.hub import resumes
 from onthefly.hub.columns import TRAIN
 from onthefly.hub.dispatch import Dispatch, Ledger
 from onthefly.hub.processes import Processes
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from onthefly.hub.folder import DataFolder
     from onthefly.hub.processes import Key
     from onthefly.hub.store import Store, Written
-    from onthefly.protocol import Controls, Described, HubMessage
+    from onthefly.protocol import Controls, Described, HubMessage, ReceiptInfo
 
 NEWEST_STEPS = 100
 DYING_SECONDS = 0.05
@@ -77,6 +78,8 @@ class LiveSession:
 
     def joined(self, hello: Hello, send: Callable[[HubMessage], None]) -> None:
         """An agent connected (again)."""
+        if hello.resumes:
+            self.info.resumed = hello.started
         key = self.processes.joined(hello, send)
         self.settle()
         self.commands.joined(key)
@@ -118,8 +121,8 @@ class LiveSession:
         since = time.time() if message is None else message.time
         if state != self.info.state or said:
             self.info.state, self.info.by, self.info.reason, self.info.since = state, by, reason, since
+            self.info.ended = since if state in FINAL_STATES else None
             if state in FINAL_STATES:
-                self.info.ended = since
                 self.commands.refuse_all("the script has ended" if said else "the script is gone")
         self._changed(self)
         self.commands.agreement.look()
@@ -146,6 +149,11 @@ class LiveSession:
                 run, step = branch.parent, min(step, branch.step)
                 found.append((run, step))
         return found
+
+    def receipted(self, receipt: ReceiptInfo) -> None:
+        """What the first steps after a resume have proven."""
+        resumes.show(self.info, receipt)
+        self._changed(self)
 
     def notice(self, text: str, remedy: str, rank: int) -> None:
         """The hub has something to tell the user."""
@@ -269,8 +277,10 @@ class Registry:
         return known
 
     def newest_first(self) -> list[Session]:
-        """All sessions, newest start first."""
-        return sorted((live.info for live in self.sessions.values()), key=lambda info: info.started, reverse=True)
+        """All sessions, newest start first; one that was taken up again started then."""
+        return sorted(
+            (live.info for live in self.sessions.values()), key=lambda info: info.resumed or info.started, reverse=True
+        )
 
     def find(self, name: str) -> LiveSession:
         """By id, unique prefix, or ``last``."""

@@ -18,6 +18,7 @@ from onthefly.protocol import (
     HubStatus,
     Journal,
     Logs,
+    Losses,
     OriginRequest,
     Pass,
     PassRequest,
@@ -30,6 +31,7 @@ MAX_POINTS = 20_000
 MAX_NUMBER = 999_999_999
 """Of a command."""
 
+MAX_LOSSES = 1000
 DEFAULT_POINTS, DEFAULT_BINS, DEFAULT_ENTRIES = 2000, 48, 500
 MAX_ROW = 1 << 53
 
@@ -124,6 +126,10 @@ ROUTES = (
            Parameter("limit", _whole(1, MAX_ENTRIES, DEFAULT_ENTRIES), "At most so many."),
            Parameter("search", {"type": "string"}, "Only entries with this text (letter case ignored).")),
           answer=Logs, faults=(409,)),
+    Route("GET", f"{_SESSION}/losses", "losses",
+          "What backward calls propagated, bit for bit, up to the first change that somebody made.",
+          (_ID, _RUN, Parameter("first", _whole(0, MAX_ROW, 0), "Number of the first of them."),
+           Parameter("limit", _whole(1, MAX_LOSSES, MAX_LOSSES), "At most so many.")), answer=Losses, faults=(409,)),
     Route("GET", f"{_SESSION}/journal", "journal", "What was changed, in the order in which it was done.", (_ID, _RANK),
           answer=Journal, faults=(409,)),
     Route("GET", "/api/v1/hub", "hub", "The hub itself.", answer=HubStatus),

@@ -6,7 +6,7 @@ from typing import Any, Union  # msgspec evaluates these, on Python 3.9 too
 
 import msgspec
 
-from onthefly.protocol.control import Controls, JournalEntry
+from onthefly.protocol.control import Controls, JournalEntry, ReceiptInfo
 from onthefly.protocol.words import Answer, State, Stream
 
 # Agent to hub.
@@ -34,6 +34,8 @@ class Hello(msgspec.Struct, kw_only=True):
     started: float
     versions: dict[str, str]
     """``onthefly``, ``python``, ``torch``."""
+    resumes: bool = False
+    """It takes up a session that was there before."""
 
 
 class Records(msgspec.Struct, kw_only=True):
@@ -183,13 +185,21 @@ class Asked(msgspec.Struct, kw_only=True):
     reason: str
 
 
+class Receipted(msgspec.Struct, kw_only=True):
+    """What the first steps after a resume have proven; replaces what was said of that run before."""
+
+    receipt: ReceiptInfo
+
+
 AgentMessage = Union[
     Hello, Records, Metrics, StateChanged, Described, Noticed, Logged, Answered, Controlled, Journaled, Proposed, Asked,
+    Receipted,
 ]  # fmt: skip
 AGENT_KINDS = {
     "hello": Hello, "records": Records, "metrics": Metrics, "state": StateChanged,
     "described": Described, "notice": Noticed, "logged": Logged, "answered": Answered,
     "controls": Controlled, "journaled": Journaled, "proposed": Proposed, "asked": Asked,
+    "receipted": Receipted,
 }  # fmt: skip
 """The ``kind`` of a frame, and what its payload is."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 import msgspec
 
 from onthefly.protocol.commands import COMMANDS
-from onthefly.protocol.control import Controls, Journal
+from onthefly.protocol.control import Controls, Journal, ReceiptInfo
 from onthefly.protocol.words import Answer, Phase, State, Stream
 
 
@@ -47,6 +47,8 @@ class Rank(msgspec.Struct, kw_only=True):
     state: State = "ended"
     trains: bool = True
     """It has recorded steps or backward calls; a launcher (torchrun) has none."""
+    start: int = 0
+    """Which start of the session it belongs to: 0, then one more for each time that it was taken up again."""
 
 
 class Branch(msgspec.Struct, kw_only=True):
@@ -106,6 +108,10 @@ class Session(msgspec.Struct, kw_only=True):
     """Runs that go on from another, in the order in which they began."""
     controls: Controls = msgspec.field(default_factory=Controls)
     """Pauses that are planned, parameter groups, checkpoints, watchdogs, and what was changed."""
+    resumed: Optional[float] = None
+    """When a process took it up again; None: it has only been run once."""
+    receipts: list[ReceiptInfo] = []
+    """Of its resumes, in the order in which they began."""
 
 
 class Sessions(msgspec.Struct, kw_only=True):
@@ -155,6 +161,21 @@ class Series(msgspec.Struct, kw_only=True):
     """Mean of the bucket's finite values."""
     low: list[Number]
     high: list[Number]
+
+
+class Losses(msgspec.Struct, kw_only=True):
+    """``GET .../losses?run&first&limit``: what backward calls of the script itself propagated, bit for bit, in order.
+
+    Up to the first change that somebody made (a rate that was set, a clipped gradient, a subset): a process that goes
+    on from before it does not repeat that.
+    """
+
+    session: str
+    run: str
+    backward: list[int]
+    step: list[int]
+    loss: list[str]
+    """As Python's ``float.hex`` writes it; ``nan``, ``inf``, ``-inf``."""
 
 
 class Lost(msgspec.Struct, kw_only=True):
@@ -369,7 +390,7 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Journal, Logs, OriginRequest, Pass, Runs,
-    Series, Sessions, ClientMessage, HubEvent, ColumnsHeader, *COMMANDS.values(),
+    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Journal, Logs, Losses, OriginRequest, Pass,
+    Runs, Series, Sessions, ClientMessage, HubEvent, ColumnsHeader, *COMMANDS.values(),
 )  # fmt: skip
 """What the dashboard's types are generated from."""

@@ -148,6 +148,10 @@ class Rewind(CommandArguments):
     """Empty: the newest."""
 
 
+class Reset(CommandArguments):
+    """Go back to the first step, in place, if a checkpoint of then is in memory; as run ``baseline-2``, ..."""
+
+
 class Trial(CommandArguments):
     """From here, so many steps without a change and so many with it on the same data; then it waits for ``choose``."""
 
@@ -177,8 +181,8 @@ class Diagnose(CommandArguments):
 COMMANDS: dict[str, type[CommandArguments]] = {
     "pause": Pause, "resume": Resume, "step": Step, "cancel": Cancel, "stop": Stop,
     "set": Set, "clip": Clip, "freeze": Freeze, "unfreeze": Unfreeze, "subset": Subset,
-    "checkpoint": Checkpoint, "keep": Keep, "drop": Drop, "rewind": Rewind, "trial": Trial, "choose": Choose,
-    "watch": Watch, "diagnose": Diagnose,
+    "checkpoint": Checkpoint, "keep": Keep, "drop": Drop, "rewind": Rewind, "reset": Reset, "trial": Trial,
+    "choose": Choose, "watch": Watch, "diagnose": Diagnose,
 }  # fmt: skip
 """What each command is called."""
 

@@ -109,6 +109,27 @@ class TrialInfo(msgspec.Struct, kw_only=True):
     verdict: str = ""
 
 
+class ReceiptInfo(msgspec.Struct, kw_only=True):
+    """The proof of a resume: its first steps, compared bit by bit with those that were recorded before."""
+
+    session: str
+    run: str
+    """Of the process that went on."""
+    from_run: str
+    from_step: int
+    compared: int
+    """Steps that were taken again so far."""
+    equal: int
+    """Those whose losses are the same, bit for bit."""
+    expected: int = 0
+    """Steps that were recorded before."""
+    first_difference: str = ""
+    """The first thing that differs, in words; empty: nothing does."""
+    text: str
+    """All of it, in words: ``20 of 20 steps bit-identical``."""
+    time: float
+
+
 class Controls(msgspec.Struct, kw_only=True):
     """All of it; sent whole whenever something changed."""
 

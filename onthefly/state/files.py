@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.bundle import files, folder
+from onthefly.core import start
 from onthefly.errors import OnTheFlyError
 from onthefly.state.form import Form
 
@@ -139,7 +140,8 @@ def write_form(form: Form, parent: Path, name: str, about: Mapping[str, Any] | N
         "kind": "checkpoint", **form.place._asdict(), "time": time.time(), "versions": form.versions,
         "left_out": form.left_out, **(about or {}),
     }  # fmt: skip
-    return folder.write(parent, name, form.members(), described)
+    begun = {member: [data] for member, data in start.members().items()}
+    return folder.write(parent, name, {**form.members(), **begun}, described)
 
 
 def read_form(path: Path, limit: int = 1 << 40) -> Form:

@@ -58,6 +58,11 @@ class Receipt:
         """The first step that differs, with its loss before and now; None: none does."""
 
     @property
+    def steps(self) -> int:
+        """Steps that there are to compare with."""
+        return self._steps
+
+    @property
     def compared(self) -> int:
         """Steps that were taken again so far."""
         return self._steps - len(self._open)

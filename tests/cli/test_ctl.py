@@ -111,6 +111,7 @@ LINES: dict[str, dict[str, Any]] = {
         "every": 100, "on_pause": False, "memory": 2**30, "disk": 3 * 2**29},
     "drop best": {"checkpoint": "best"},
     "rewind": {},
+    "reset": {},
     "rewind best": {"checkpoint": "best"},
     "trial 100 set lr 0.01": {"steps": 100, "name": "set", "args": {"name": "lr", "value": 0.01}},
     "trial 5 unfreeze": {"steps": 5, "name": "unfreeze", "args": {}},

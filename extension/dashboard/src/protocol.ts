@@ -237,6 +237,15 @@ export interface Logs {
   earlier: boolean;
 }
 
+/** ``GET .../losses?run&first&limit``: what backward calls of the script itself propagated, bit for bit, in order. Up to the first change that somebody made (a rate that was set, a clipped gradient, a subset): a process that goes on from before it does not repeat that. */
+export interface Losses {
+  session: string;
+  run: string;
+  backward: number[];
+  step: number[];
+  loss: string[];
+}
+
 /** Backward calls whose samples were not captured, by reason. */
 export interface Lost {
   reason: string;
@@ -306,6 +315,25 @@ export interface Rank {
   name?: string;
   state?: "crashed" | "ended" | "imported" | "lost" | "paused" | "pausing" | "running" | "starting" | "stopped";
   trains?: boolean;
+  start?: number;
+}
+
+/** The proof of a resume: its first steps, compared bit by bit with those that were recorded before. */
+export interface ReceiptInfo {
+  session: string;
+  run: string;
+  from_run: string;
+  from_step: number;
+  compared: number;
+  equal: number;
+  expected?: number;
+  first_difference?: string;
+  text: string;
+  time: number;
+}
+
+/** Go back to the first step, in place, if a checkpoint of then is in memory; as run ``baseline-2``, ... */
+export interface Reset {
 }
 
 /** Let the script go on. */
@@ -391,6 +419,8 @@ export interface Session {
   unsaved_reason?: string;
   branches?: Branch[];
   controls?: Controls;
+  resumed?: number | null;
+  receipts?: ReceiptInfo[];
 }
 
 /** A session is new or changed; sent for every session, at most some ten times a second each. */
