@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from onthefly.actions import asked
 from onthefly.actions.control import Control, Ties
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
@@ -127,11 +127,10 @@ class Session:
         self._watch(meter)
         if settings.steps:
             self._end_after(settings.steps)
-        if settings.stop_on:
-            self._control.stop_on(settings.stop_on)
-        self._control.keep_safe(settings.save_on, settings.autosave)
+        asked.stop_on(self._control, settings.stop_on)
+        asked.keep_safe(self._control, self._place(), settings.save_on, settings.autosave)
         if settings.replay and self._speaks:
-            self._control.replay(Path(settings.replay))
+            asked.replay(self._control, settings.replay, self.notice)
         self._hang_up = link.around(self._link.close)
         gate.disarm = self._steps.disarm
 

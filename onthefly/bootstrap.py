@@ -35,6 +35,7 @@ def start() -> None:
         path = tuple(sys.path)  # before the script's folder comes to its head
         if target and settings.resumes:
             claim_resume()
+            _hold_outputs(settings)
             _must_come_to(settings)
         if main:
             reason = first_line.begin(when_imported, settings.hash_seed, settings.start)
@@ -61,6 +62,15 @@ def _torch_imported(settings: Settings, path: "Sequence[str]", target: bool, mai
     guard.around(arm)()
     if resumes and guard.failures:
         _give_up("its session could not be opened")
+
+
+def _hold_outputs(settings: Settings) -> None:
+    """From the first line on, what a script prints and writes that is on its way to a checkpoint has no effect."""
+    if settings.resume:
+        from onthefly.core.early import early_hold
+
+        session = os.path.dirname(os.path.dirname(settings.resume))
+        early_hold(os.path.join(session, "resumes", f"backup-{os.getpid()}"), [os.path.dirname(session)])
 
 
 def _must_come_to(settings: Settings) -> None:

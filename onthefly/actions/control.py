@@ -15,15 +15,15 @@ from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
+from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
 from onthefly.actions.signals import Signals
 from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
-from onthefly.actions.watching import HOLDING, Watchdogs
+from onthefly.actions.watching import Watchdogs
 from onthefly.core.conditions import Condition
 from onthefly.core.expected import RESUME
 from onthefly.core.gate import LOST, Gate, Plan
 from onthefly.core.newest import Newest, losses
-from onthefly.core.signal_names import parse
 from onthefly.errors import Guard, Refused, UsageError, outcome, report
 from onthefly.protocol import (
     CHANGES,
@@ -40,12 +40,10 @@ from onthefly.protocol import (
     Proposed,
     Receipted,
     Records,
-    arguments,
     plain,
 )  # fmt: skip
 from onthefly.state.deliveries import Deliveries
 from onthefly.state.receipt import Losses, Receipt
-from onthefly.state.release import Released, here
 
 if TYPE_CHECKING:
     import weakref
@@ -60,14 +58,6 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 5.0
 """Between SIGTERM and SIGKILL, where the script is to end at once."""
-
-
-AUTOSAVED = ("SIGTERM", "SIGUSR1")
-"""What announces the end of a job (SLURM, a machine that is taken back): ``--autosave`` saves at these."""
-
-
-WITHOUT_TENSORS = frozenset({"pause", "cancel", "keep", "drop"})
-"""Commands that look at no tensor of the script: memory that was given back stays so."""
 
 
 class Ties(NamedTuple):
@@ -144,8 +134,9 @@ class Control:
             self._together,
         )
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
-        self.released = Released()
-        gate.interrupted = over = guard.around(self._over)
+        releasing = Releasing(gate, self.deliveries, ties.announce)
+        self._pause_and_release = releasing.pause
+        gate.interrupted = over = guard.around(releasing.over)
         self.signals = Signals(gate, self.checkpoints.save, ties.notice, over)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)
         self.watchdogs = Watchdogs(
@@ -162,7 +153,7 @@ class Control:
         }.items():  # fmt: skip
             gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
         for name in gate.actions.keys() - WITHOUT_TENSORS:
-            gate.register(name, self._with_tensors(gate.actions[name]))
+            gate.register(name, releasing.with_tensors(gate.actions[name]))
 
     def take(self, message: Command | Propose | Decision) -> None:
         """From the link's thread: what the hub says."""
@@ -203,36 +194,6 @@ class Control:
         if controls != self._shown:
             self._shown = controls
             self._ties.send(Controlled(controls=controls))
-
-    def stop_on(self, names: str) -> None:
-        """Have these watchdogs, by comma, hold the script where they find something."""
-        for name in filter(None, map(str.strip, names.split(","))):
-            if not self.watchdogs.hold_on(name):
-                report(
-                    f"--stop-on: there is no watchdog {name!r} that can hold the script; known: {', '.join(HOLDING)}"
-                )
-
-    def keep_safe(self, signals: str, seconds: float) -> None:
-        """Make checkpoints at these signals, by comma, and by the clock: then at those that announce an end, too."""
-        try:
-            names = parse(signals)
-        except UsageError as error:
-            report(f"--save-on: {error}")
-            names = []
-        if seconds > 0:
-            names += [name for name in AUTOSAVED if name not in names and hasattr(signal, name)]
-        if names:
-            self.signals.expect(names)
-            given = arguments("keep", {"on_signal": names, "seconds": max(seconds, 0.0)})
-            self.checkpoints.keep(given, self._ties.place(), "")
-
-    def replay(self, path: Path) -> None:
-        """Have the changes of that journal made again, each at its moment."""
-        entries, fault = outcome(journal.read, path)
-        if fault is not None:
-            report(f"nothing is replayed: {fault}")
-            return
-        journal.plan(self.gate, entries, self._again)
 
     def close(self, seconds: float, error: BaseException | None = None) -> None:
         """The script has ended, by ``error`` if there is one: write what is under way, let go of the rest.
@@ -290,40 +251,6 @@ class Control:
         hint = condition.hint({"loss", "step", "epoch", *self._names})
         return {"planned": condition.text, **({"note": hint} if hint else {})}
 
-    def _pause_and_release(self, given: Any, place: Place, by: str) -> dict[str, Any]:
-        """The command ``pause --release``: refused, it leaves a script running that ran."""
-        if given.step is not None or given.epoch is not None or given.when:
-            raise Refused("memory is given back by a pause at once, not by one that is planned", "pause, then release")
-        running = not self.gate.paused
-        self.gate.pause(given, place, by)
-        try:
-            return {"released": self.released.release(here(), self.deliveries.parts())}
-        except Refused:
-            if running:
-                self.gate.go_on(by)
-            raise
-
-    def _with_tensors(self, action: Callable[..., Any]) -> Callable[..., Any]:
-        """``action``, before which the memory is brought back; where that fails, the script stays as it is, paused."""
-
-        def acting(given: Any, place: Place, by: str) -> Any:
-            try:
-                self.released.take_back()
-            except Refused as refusal:
-                self._ties.announce("paused", by, refusal.message)
-                raise
-            return action(given, place, by)
-
-        return acting
-
-    def _over(self) -> None:
-        """The script goes on in any case (Ctrl-C, a signal): with its tensors where they were, or in the host's."""
-        try:
-            self.released.take_back()
-        except Refused as refusal:
-            self.released.stay()
-            report(f"{refusal.message}; the script's tensors lie in the host's memory now")
-
     def _held(self) -> None:
         """A pause begins."""
         if self.checkpoints.keeping.on_pause and not self._trial.running:
@@ -336,17 +263,6 @@ class Control:
         self._ties.notice(f"{text} was left out: {fault}", getattr(fault, "remedy", ""))
         if not isinstance(fault, Refused):
             self._guard.around(_raise)(fault)
-
-    def _again(self, entry: dict[str, Any], place: Place) -> None:
-        """One change of a journal, at its moment; where it cannot be made, the user is told, and the script goes on."""
-        try:
-            given = arguments(entry["name"], entry["args"])
-        except ValueError as error:
-            given, fault = None, error
-        else:
-            _, fault = outcome(self.gate.actions[entry["name"]], given, place, f"{entry.get('by', '')} (replay)")
-        if fault is not None:
-            self._ties.notice(f"{entry['name']} of the journal was not repeated at step {place.step}: {fault}", "")
 
     def _journaled(self, name: str, action: Callable[..., Any]) -> Callable[..., Any]:
         """``action``, entered into the journal once it is done."""

@@ -65,8 +65,7 @@ class Resume:
         self._form = read_form(folder)
         session = folder.parent.parent
         self._cut = session / "resumes" / f"cut-{os.getpid()}"
-        exempt = (os.path.realpath(session.parent.parent) + os.sep,)
-        self._outputs = Outputs(session / "resumes" / f"backup-{os.getpid()}", guard, exempt)
+        self._outputs = Outputs(session / "resumes" / f"backup-{os.getpid()}", guard, [str(session.parent)])
         self._outputs.hold()
         obstacle = manifest(folder).get("resume")
         if obstacle:

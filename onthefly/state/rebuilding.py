@@ -84,7 +84,7 @@ class Rebuild:
                 self._write(self._nodes[number], self._made[number])
             for number, node in enumerate(self._nodes):
                 if node["kind"] == "iterator" and "place" in node:
-                    remaking.set_to_place(node, self._made[number])
+                    remaking.set_to_place(node, self._made[number], self._value)
             held = dict(script.modules())
             for name, tokens in self._match.image["modules"].items():
                 if name in held:

@@ -31,9 +31,13 @@ def stands(node: dict[str, Any], live: Any) -> bool:
     return "place" not in node and node.get("left") is not None and length_left(live) == node["left"]
 
 
-def set_to_place(node: dict[str, Any], live: Any) -> None:
+def set_to_place(node: dict[str, Any], live: Any, value: Callable[[Any], Any]) -> None:
     """Let it stand where it stood."""
     kind: Any = kind_of(live)
+    if type(live) is itertools.cycle:
+        wanted, saved = value(node["inner"][-1]), kind.inner(live)[-1]
+        if saved is not wanted:
+            saved[:] = wanted
     if kind is not None:
         kind.write(live, _place(node, live))
 
@@ -98,11 +102,17 @@ def _make_islice(node: dict[str, Any], held: Any, inner: list[Any], function: An
     return made if now[1] == node["place"][1] else None
 
 
+def _make_cycle(node: dict[str, Any], held: Any, inner: list[Any], function: Any) -> Any:
+    """Over what is left of its first pass; what that gave is a list of its own, which is filled later."""
+    return itertools.cycle(inner[0] if len(inner) > 1 else iter(()))
+
+
 _REMAKERS: dict[str, Callable[[dict[str, Any], Any, list[Any], Any], Any]] = {
     type_name(type(iter(range(0)))): _make_range,
     type_name(enumerate): lambda node, held, inner, function: enumerate(inner[0], node["place"]),
     type_name(zip): lambda node, held, inner, function: zip(*inner),
     type_name(map): lambda node, held, inner, function: map(function, *inner),
+    type_name(itertools.cycle): _make_cycle,
     type_name(filter): lambda node, held, inner, function: filter(function, *inner),
     type_name(itertools.count): lambda node, held, inner, function: itertools.count(node["place"][1]),
     type_name(itertools.islice): _make_islice,
@@ -111,6 +121,7 @@ _REMAKERS: dict[str, Callable[[dict[str, Any], Any, list[Any], Any], Any]] = {
         for one in (iter([]), iter(()), iter(""), iter("é"), iter(b""), reversed([]))
     },
 }
+
 
 _ADVANCED: dict[str, Callable[[Any], Any]] = {
     type_name(type(iter({}))): iter,

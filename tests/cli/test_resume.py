@@ -290,18 +290,13 @@ def test_a_script_begins_as_its_first_process_did(home: Home) -> None:
     first = home.watched("--quiet", "train.py", "a", PYTHONHASHSEED="5")
     assert (first.code, first.err) == (0, b"")
     session = home.wait_state("ended")
-    place = home.data / "sessions" / session["id"]
-    begun = {"start.json": [(place / "start.json").read_bytes()]}
-    folder.write(place / "checkpoints", "baseline-1", begun, {
-        "kind": "checkpoint", "run": "baseline", "step": 1, "epoch": 0, "backward": 1, "time": 1.0, "resume": "",
-    })  # fmt: skip
-    again = home.watched("run", "--quiet", "--resume", "last")
+    again = home.watched("reset", "last", ONTHEFLY_QUIET="1")
     assert (again.code, again.out) == (0, first.out)
     now = wait_for("its end", lambda: (now := home.get("sessions/last"))["state"] == "ended" and now)
     assert (now["id"], now["name"]) == (session["id"], "train.py")
     assert [(rank["start"], rank["state"]) for rank in now["ranks"]] == [(0, "ended"), (1, "ended")]
     assert {run["name"]: run["backwards"] for run in home.get("sessions/last/runs")["runs"]} == {
-        "baseline": 3, "resume1": 3,
+        "baseline": 3, "baseline-2": 3,
     }  # fmt: skip
 
 
