@@ -10,7 +10,7 @@ import sys
 
 from onthefly.core import start as first_line
 from onthefly.patching.imports import when_imported
-from onthefly.settings import Settings, claim_rank, claim_resume
+from onthefly.settings import Settings, claim_hash_seed, claim_rank, claim_resume
 from onthefly.version import release
 
 TYPE_CHECKING = False  # the import of typing loads 20 modules
@@ -32,6 +32,7 @@ def start() -> None:
     if not settings.disabled and settings.target_pid:
         target = settings.target_pid == os.getpid()
         main = claim_rank() or target
+        claim_hash_seed()
         path = tuple(sys.path)  # before the script's folder comes to its head
         if target and settings.resumes:
             claim_resume()

@@ -85,6 +85,8 @@ def run(command: Sequence[str], overrides: Mapping[str, str], taken: Collection[
     if child:
         return _wait_for(child)
     environment["ONTHEFLY_TARGET"] = str(os.getpid())
+    if _is_python(command) and not environment.get("PYTHONHASHSEED"):
+        environment["PYTHONHASHSEED"], environment["ONTHEFLY_HASH_SEED"] = _hash_seed(), "1"
     return _become(command, environment)
 
 
@@ -164,6 +166,17 @@ def _new_session() -> str:
 
     alphabet = "23456789abcdefghjkmnpqrstuvwxyz"  # protocol.SESSION_ALPHABET, whose import costs 30 ms here
     return "".join(secrets.choice(alphabet) for _ in range(8))
+
+
+def _hash_seed() -> str:
+    """A random seed of text's hashes, as Python draws one itself, but known: the order of a set's texts follows from it.
+
+    Without it a script that goes through a set of texts could not be resumed exactly. The shim takes it out of the
+    environment before the script's first line.
+    """
+    import secrets
+
+    return str(1 + secrets.randbelow((1 << 32) - 1))
 
 
 def _start_hub() -> None:

@@ -125,6 +125,12 @@ def claim_resume() -> None:
         os.environ.pop(name, None)
 
 
+def claim_hash_seed() -> None:
+    """The seed of text's hashes that the launcher drew has been read by Python: the script and its children see none."""
+    if os.environ.pop("ONTHEFLY_HASH_SEED", ""):
+        os.environ.pop("PYTHONHASHSEED", None)
+
+
 def put(name: str, value: str) -> "Callable[[], None]":
     """Set a variable of this process, for its children and the script's own hooks; what is returned puts it back."""
     before = os.environ.get(name)

@@ -135,7 +135,7 @@ class Control:
         )
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         releasing = Releasing(gate, self.deliveries, ties.announce)
-        self._pause_and_release = releasing.pause
+        self._pause_and_release, self.released = releasing.pause, releasing.released
         gate.interrupted = over = guard.around(releasing.over)
         self.signals = Signals(gate, self.checkpoints.save, ties.notice, over)
         self._trial = Trial(gate, self.checkpoints, self._losses.between)

@@ -26,7 +26,7 @@ class Releasing:
         self._gate = gate
         self._deliveries = deliveries
         self._announce = announce
-        self._released = Released()
+        self.released = Released()
 
     def pause(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         """The command ``pause --release``: refused, it leaves a script running that ran."""
@@ -35,7 +35,7 @@ class Releasing:
         running = not self._gate.paused
         self._gate.pause(given, place, by)
         try:
-            return {"released": self._released.release(here(), self._deliveries.parts())}
+            return {"released": self.released.release(here(), self._deliveries.parts())}
         except Refused:
             if running:
                 self._gate.go_on(by)
@@ -46,7 +46,7 @@ class Releasing:
 
         def acting(given: Any, place: Place, by: str) -> Any:
             try:
-                self._released.take_back()
+                self.released.take_back()
             except Refused as refusal:
                 self._announce("paused", by, refusal.message)
                 raise
@@ -57,7 +57,7 @@ class Releasing:
     def over(self) -> None:
         """The script goes on in any case (Ctrl-C, a signal): with its tensors where they were, or in the host's."""
         try:
-            self._released.take_back()
+            self.released.take_back()
         except Refused as refusal:
-            self._released.stay()
+            self.released.stay()
             report(f"{refusal.message}; the script's tensors lie in the host's memory now")

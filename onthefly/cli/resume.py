@@ -206,8 +206,9 @@ def take_up(
         _enter(begun.get("cwd"))
     if any(SEVERAL.fullmatch(os.path.basename(word)) for word in command[:4]):
         _several()
-    if isinstance(begun.get("hash_seed"), str):  # the order of sets depends on it
+    if isinstance(begun.get("hash_seed"), str) and begun["hash_seed"]:  # the order of sets depends on it
         environment["PYTHONHASHSEED"] = begun["hash_seed"]
+        environment["ONTHEFLY_HASH_SEED"] = "" if os.environ.get("PYTHONHASHSEED") else "1"
     return run(command, environment, {rank["pid"] for rank in session["ranks"]})
 
 

@@ -40,7 +40,19 @@ MAX_PICKLED = 4 << 20
 MAX_SETTING = 4096
 """Entries of a container in a data set, or a sampler, up to which it is a setting and not the data."""
 
-_UNNAMED = ("builtins", "numpy", "contextlib", "functools", "weakref", "torch", "_thread", "re", "threading", "typing")
+_UNNAMED = (
+    "builtins",
+    "numpy",
+    "contextlib",
+    "functools",
+    "weakref",
+    "torch",
+    "_thread",
+    "re",
+    "threading",
+    "typing",
+    "argparse",
+)
 """Modules whose objects hold nothing that a script counts on."""
 
 _TELLING = ("tensorboard", "tensorboardX", "wandb", "mlflow", "aim", "comet_ml", "neptune", "rich", "matplotlib")
