@@ -169,7 +169,7 @@ def _new_session() -> str:
 
 
 def _hash_seed() -> str:
-    """A random seed of text's hashes, as Python draws one itself, but known: the order of a set's texts follows from it.
+    """A random seed of text's hashes, as Python draws one, but known: the order of a set's texts follows from it.
 
     Without it a script that goes through a set of texts could not be resumed exactly. The shim takes it out of the
     environment before the script's first line.

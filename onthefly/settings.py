@@ -126,7 +126,7 @@ def claim_resume() -> None:
 
 
 def claim_hash_seed() -> None:
-    """The seed of text's hashes that the launcher drew has been read by Python: the script and its children see none."""
+    """Python has read the seed of text's hashes that the launcher drew: the script and its children see none."""
     if os.environ.pop("ONTHEFLY_HASH_SEED", ""):
         os.environ.pop("PYTHONHASHSEED", None)
 
