@@ -116,9 +116,9 @@ def entries(file: BinaryIO) -> list[Entry]:
         raise Damaged("too short for a bundle", _REMEDY)
     tail = _read(file, length - _TAIL, _TAIL)
     count, size, offset = _END64.unpack_from(tail)[7:]
-    if count > MAX_MEMBERS:
+    if tail[:4] == _tail(0, 0, 0)[:4] and count > MAX_MEMBERS:
         raise TooLarge(f"{count} members, where {MAX_MEMBERS - 1} are allowed", "")
-    if tail != _tail(count, size, offset) or offset + size + _TAIL != length:
+    if count > MAX_MEMBERS or tail != _tail(count, size, offset) or offset + size + _TAIL != length:
         raise Damaged("the file does not end as a bundle does: it is cut, or no bundle", _REMEDY)
     if size > count * (_CENTRAL.size + MAX_NAME):
         raise Damaged("the directory is longer than its members make it", _REMEDY)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import platform
+import shutil
 from typing import TYPE_CHECKING, Optional
 
 import msgspec
@@ -107,4 +108,6 @@ class DataFolder:
         if folder.is_symlink():
             folder.unlink()
         elif folder.exists():
-            files.remove_folder(folder)
+            gone = self.sessions / files.temporary_name()
+            folder.rename(gone)  # its name goes at once: what is left of it after a kill is swept, and no session
+            shutil.rmtree(gone)
