@@ -76,7 +76,7 @@ def write(target: Path, members: Iterable[Member], about: Mapping[str, Any]) -> 
 
     if not target.parent.is_dir():
         raise NotWritten(f"{target} is not written: there is no folder {target.parent}", "make it first")
-    files.sweep(target.parent)
+    files.sweep(target.parent, start=False)
     return Written(target, files.replace_file(target, fill), count, time.monotonic() - started)
 
 

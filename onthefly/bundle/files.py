@@ -121,15 +121,16 @@ def flush_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path) -> int:
+def sweep(folder: Path, *, start: bool = True) -> int:
     """Remove what processes that ended have left there half-written. Returns how many there were.
 
+    ``start``: this process has nothing under way there yet, and what bears its number is an earlier one's.
     What a living process of this machine may be writing stays, and what another machine's may, for a day.
     """
     swept = 0
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if path.name.startswith(PREFIX) and _abandoned(path):
+            if path.name.startswith(PREFIX) and _abandoned(path, start):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
@@ -193,11 +194,11 @@ def _node() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-def _abandoned(path: Path) -> bool:
+def _abandoned(path: Path, start: bool) -> bool:
     node, _, rest = path.name[len(PREFIX) :].partition("-")
     pid = rest.partition("-")[0]
     if node == _node() and pid.isdigit():
-        return not _lives(int(pid))
+        return start if int(pid) == os.getpid() else not _lives(int(pid))
     try:
         return time.time() - path.lstat().st_mtime > _FOREIGN_SECONDS
     except OSError:
@@ -205,8 +206,6 @@ def _abandoned(path: Path) -> bool:
 
 
 def _lives(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # swept at the start, when nothing of this process is under way: an earlier one had this number
     if os.name == "nt":
         return False  # os.kill would end it; a folder that is in use cannot be removed there
     try:

@@ -52,6 +52,7 @@ class Bundles:
         stage = folder / files.temporary_name(pid)
 
         def write() -> Path:
+            files.sweep(folder, start=False)
             stage.mkdir(mode=0o700)
             try:
                 with store.reading() as cursor:

@@ -62,7 +62,7 @@ def import_bundle(file: Path, sessions: Path, *, trust: bool = False) -> str:
     Raises :class:`~onthefly.errors.OnTheFlyError`; then nothing is there that was not there before.
     """
     sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files.sweep(sessions)
+    files.sweep(sessions, start=False)
     with Bundle(file, max(0, shutil.disk_usage(sessions).free - SPARE)) as bundle:
         own = _own_id(bundle)
         if bundle.pickled and not trust:

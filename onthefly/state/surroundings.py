@@ -40,6 +40,7 @@ class Surroundings:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._main = _main()  # Python takes it away when the script has ended, before its exit handlers run
         self._read: dict[str, dict[str, Any]] = {}
         """Files by path, each as it was when it was read first."""
         self._texts: dict[str, str] = {}
@@ -49,7 +50,12 @@ class Surroundings:
     def note(self) -> None:
         """Write down what there is; nothing where nothing has changed, or the disk takes it not."""
         self._look()
-        found = {**described(), "files": list(self._read.values()), "left_out": self._left_out, "texts": self._texts}
+        found = {
+            **described(self._main),
+            "files": list(self._read.values()),
+            "left_out": self._left_out,
+            "texts": self._texts,
+        }
         text = json.dumps(found, indent=1)
         if text == self._written:
             return
@@ -66,7 +72,7 @@ class Surroundings:
 
     def _look(self) -> None:
         """Read files of the script that were imported since the last time."""
-        for place, name in _own_files():
+        for place, name in _own_files(self._main):
             if place in self._read:
                 continue
             entry: dict[str, Any] = {"name": name, "member": ""}
@@ -95,10 +101,9 @@ class Surroundings:
         return f"script/file{len(self._texts)}.py"
 
 
-def described() -> dict[str, Any]:
-    """What this process runs on and with."""
+def described(main: str) -> dict[str, Any]:
+    """What this process runs on and with; ``main`` is the path of its script."""
     argv: list[str] = list(getattr(sys, "argv", []))
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
     return {
         "gathered": int(time.time()), "onthefly": __version__,
         "python": {"version": platform.python_version(), "implementation": sys.implementation.name},
@@ -112,8 +117,14 @@ def described() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _hashed(path: Any) -> dict[str, str] | None:
-    if not isinstance(path, str):
+def _main() -> str:
+    """The script's path; empty where it has none (``-c``, a notebook)."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return os.path.abspath(path) if isinstance(path, str) else ""
+
+
+def _hashed(path: str) -> dict[str, str] | None:
+    if not path:
         return None
     try:
         return {"name": os.path.basename(path), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
@@ -146,16 +157,14 @@ def packages() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _own_files() -> Iterator[tuple[str, str]]:
+def _own_files(main: str) -> Iterator[tuple[str, str]]:
     """The script's own files that were imported, below its folder or the working one, each with its name there."""
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
-        roots = [os.path.dirname(os.path.abspath(main))] if isinstance(main, str) else []
+        roots = [os.path.dirname(main)] if main else []
         roots.append(os.getcwd())
     except OSError:
         roots = []
-    for _, variables in modules():
-        file = variables.get("__file__")
+    for file in (main, *(variables.get("__file__") for _, variables in modules())):
         if not isinstance(file, str) or not file.endswith(".py") or not is_own(file):
             continue
         path = os.path.abspath(file)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,11 @@ from onthefly.errors import ExitCode
 from onthefly.protocol import Journaled, Logged, Metrics
 from tests.bundle.forging import ID, forge, good
 from tests.bundle.test_archive import checkpoint
-from tests.conftest import REPOSITORY, wait_for
+from tests.conftest import FULL, REPOSITORY, wait_for
 from tests.hub.agent import Agent, records
 from tests.hub.running import Running, running_hub
 from tests.hub.test_journal import entry
+from tests.reporting import note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -252,3 +254,36 @@ def test_one_that_runs_is_not_removed(hub: Running, tmp_path: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out) == []
     assert (tmp_path / "data" / "sessions" / ID / "store.duckdb").exists()
     assert hub.json("storage")["sessions"][0]["kept"] == "running"
+
+
+@FULL
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("agent")
+def test_a_gigabyte_is_exported_as_fast_as_it_is_copied_and_hashed(hub: Running, tmp_path: Path) -> None:
+    """At most 1.5 times ``cp`` and ``sha256sum`` of the same bytes, in the same run; and the hub answers meanwhile."""
+    parent = tmp_path / "data" / "sessions" / ID / "checkpoints"
+    for number in range(4):
+        header = b'{"x":{"dtype":"U8","shape":[268435456],"data_offsets":[0,268435456]}}'
+        body = (os.urandom(1 << 20) for _ in range(256))
+        pieces = [len(header).to_bytes(8, "little"), header, *body]
+        folder.write(parent, f"baseline-{number}", {"tensors.safetensors": pieces, "state.json": [b"{}"]},
+                     {"run": "baseline", "step": number, "epoch": 0, "time": float(number)})  # fmt: skip
+    target, ours, theirs, waits = tmp_path / "a.otf", list[float](), list[float](), list[float]()
+    for _ in range(3):
+        target.unlink(missing_ok=True)
+        started = time.monotonic()
+        thread = threading.Thread(target=main, args=(["export", ID, str(target)],))
+        thread.start()
+        while thread.is_alive():
+            asked = time.monotonic()
+            hub.json("sessions")
+            waits.append(time.monotonic() - asked)
+            thread.join(0.05)
+        ours.append(time.monotonic() - started)
+        started = time.monotonic()
+        subprocess.run(["cp", str(target), str(tmp_path / "copy")], check=True)
+        subprocess.run(["sha256sum", str(tmp_path / "copy")], check=True, capture_output=True)
+        theirs.append(time.monotonic() - started)
+    note("export", bytes=target.stat().st_size, seconds=min(ours), copied=min(theirs), hub_waited=max(waits))
+    assert min(ours) <= 1.5 * min(theirs)
+    assert max(waits) < 1.0
