@@ -118,7 +118,8 @@ def entries(file: BinaryIO) -> list[Entry]:
     count, size, offset = _END64.unpack_from(tail)[7:]
     if tail[:4] == _tail(0, 0, 0)[:4] and count > MAX_MEMBERS:
         raise TooLarge(f"{count} members, where {MAX_MEMBERS - 1} are allowed", "")
-    if count > MAX_MEMBERS or tail != _tail(count, size, offset) or offset + size + _TAIL != length:
+    # In this order: numbers that are none of ours do not fit the fields that they would be compared in.
+    if count > MAX_MEMBERS or offset + size + _TAIL != length or tail != _tail(count, size, offset):
         raise Damaged("the file does not end as a bundle does: it is cut, or no bundle", _REMEDY)
     if size > count * (_CENTRAL.size + MAX_NAME):
         raise Damaged("the directory is longer than its members make it", _REMEDY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -181,3 +182,24 @@ def test_secrets_stay_at_home() -> None:
     assert discretion.arguments(given) == [
         "train.py", "--api-key", "***", "--lr", "0.1", "--token=***", "hf_token=***", "--auth", "--verbose", "s4",
     ]  # fmt: skip
+
+
+def test_whatever_the_container_holds_the_error_is_ours() -> None:
+    """Numbers beyond their fields, for instance, in a file that was cut so that its bytes stand elsewhere."""
+    chance, file = random.Random(SEED), io.BytesIO()
+    writer = zips.Writer(file)
+    for number in range(3):
+        writer.add(f"script/{number}", lambda out: zips.written(out, [b"x" * 50]))
+    writer.close()
+    refused = 0
+    for _ in range(20 * FLIPS):
+        data = bytearray(file.getvalue())
+        for _ in range(chance.choice([1, 2, 8, 40])):
+            data[chance.randrange(len(data))] = chance.choice([0, 255, chance.randrange(256)])
+        if chance.random() < 0.3:
+            del data[chance.randrange(len(data)) :]
+        try:
+            zips.entries(io.BytesIO(data))
+        except BundleError:
+            refused += 1
+    assert refused > 10 * FLIPS
