@@ -32,12 +32,8 @@ from onthefly.instruments.optimizer import OptimizerInstrument
 from onthefly.instruments.scaler import ScalerInstrument
 from onthefly.instruments.stdio import StdioInstrument
 from onthefly.link.link import Link
-from onthefly.protocol import (
-    Command,
-    Described,
-    Noticed,
-    StateChanged,
-)  # fmt: skip
+from onthefly.protocol import Command, Described, Noticed, StateChanged
+from onthefly.state.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,7 +103,8 @@ class Session:
         self._link = Link(
             settings, hello(settings, self.runs.first, str(torch.__version__), **role._asdict()), link,
             on_command=self._control.take, on_open=self._opened, on_lost=self._lost, gather=self._log.take,
-            on_end=self._control.lost,
+            on_end=self._control.lost, errand=Guard("describing this process").around(
+                Surroundings(folder).note if self._speaks and role.rank <= 0 else bool),
         )  # fmt: skip
         gate = Guard("the gate", strict=settings.strict, notify=self.notice)
         self._flush = gate.around(self._send_all)

@@ -19,12 +19,17 @@ IDLE_SECONDS = 15 * 60
 """How long a hub stays after its last agent, client and request."""
 
 
+DATA_BUDGET = 10 << 30
+"""Bytes that all sessions may take on the disk."""
+
+
 class Settings:
     """What the environment asks of us; every attribute is one variable, or follows from several."""
 
     __slots__ = (
-        "_env", "autosave", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet", "rank", "replay",
-        "resume", "resume_expected", "save_on", "session", "steps", "stop_on", "strict", "target_pid", "world_size",
+        "_env", "autosave", "data_budget", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet",
+        "rank", "replay", "resume", "resume_expected", "save_on", "session", "steps", "stop_on", "strict",
+        "target_pid", "world_size",
     )  # fmt: skip
 
     def __init__(self, env: "Mapping[str, str] | None" = None) -> None:
@@ -64,6 +69,8 @@ class Settings:
         """``ONTHEFLY_PORT``, else ``ONTHEFLY_DASHBOARD_PORT``: the hub's preferred port."""
         self.idle_seconds: float = _number(env, "ONTHEFLY_IDLE_SECONDS", IDLE_SECONDS)
         """``ONTHEFLY_IDLE_SECONDS``: how long a hub with nothing to do stays."""
+        self.data_budget: int = _bytes(env, "ONTHEFLY_DATA_BUDGET", DATA_BUDGET)
+        """``ONTHEFLY_DATA_BUDGET`` (``500M``, ``20G``): what all sessions may take on the disk; 0: no limit."""
         self.rank: int = _integer(env, "RANK", 0)
         """``RANK`` as torchrun sets it."""
         self.world_size: int = _integer(env, "WORLD_SIZE", 1)
@@ -158,6 +165,16 @@ def _number(env: "Mapping[str, str]", name: str, default: float) -> float:
 
 def _integer(env: "Mapping[str, str]", name: str, default: int) -> int:
     return int(_number(env, name, default))
+
+
+def _bytes(env: "Mapping[str, str]", name: str, default: int) -> int:
+    """A number of bytes: ``1000000``, ``500M``, ``20G``."""
+    text = env.get(name, "").strip().upper().rstrip("B")
+    unit = {"K": 10, "M": 20, "G": 30, "T": 40}.get(text[-1:], 0)
+    try:
+        return max(0, int(float(text[:-1] if unit else text) * (1 << unit)))
+    except (ValueError, OverflowError):
+        return default
 
 
 def _runtime_dir(env: "Mapping[str, str]") -> "Path":

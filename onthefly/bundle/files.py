@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ from onthefly.bundle.refusals import Damaged, NoSuchBundle, TooLarge, not_writte
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from io import FileIO
     from pathlib import Path
 
     from onthefly.bundle.tensors import Buffer
@@ -32,9 +34,9 @@ _FOREIGN_SECONDS = 24 * 3600
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def temporary_name() -> str:
-    """A name that nobody else uses; it tells which machine and process may still be writing there."""
-    return f"{PREFIX}{_node()}-{os.getpid()}-{os.urandom(4).hex()}"
+def temporary_name(pid: int = 0) -> str:
+    """A name that nobody else uses; it tells which machine and process (default: this one) may still need it."""
+    return f"{PREFIX}{_node()}-{pid or os.getpid()}-{os.urandom(4).hex()}"
 
 
 def write_file(path: Path, pieces: Iterable[Buffer], *, seen: Sink = lambda piece: None) -> int:
@@ -119,15 +121,16 @@ def flush_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path) -> int:
+def sweep(folder: Path, *, start: bool = True) -> int:
     """Remove what processes that ended have left there half-written. Returns how many there were.
 
+    ``start``: this process has nothing under way there yet, and what bears its number is an earlier one's.
     What a living process of this machine may be writing stays, and what another machine's may, for a day.
     """
     swept = 0
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if path.name.startswith(PREFIX) and _abandoned(path):
+            if path.name.startswith(PREFIX) and _abandoned(path, start):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
@@ -137,11 +140,10 @@ def sweep(folder: Path) -> int:
     return swept
 
 
-def read_file(path: Path, limit: int) -> bytearray:
-    """A regular file of at most so many bytes, whole; no link is followed.
+def open_file(path: Path) -> FileIO:
+    """Open a regular file to read it, unbuffered; no link is followed.
 
-    Raises :class:`~onthefly.bundle.refusals.NoSuchBundle`, :class:`~onthefly.bundle.refusals.Damaged`,
-    :class:`~onthefly.bundle.refusals.TooLarge` before anything is read.
+    Raises :class:`~onthefly.bundle.refusals.NoSuchBundle`, :class:`~onthefly.bundle.refusals.Damaged`.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0))
@@ -153,13 +155,22 @@ def read_file(path: Path, limit: int) -> bytearray:
         raise Damaged(
             f"{path} cannot be opened: {error.strerror}", "see who may read it, and that it is no link"
         ) from error
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise Damaged(f"{path} is no file")
-        if found.st_size > limit:
-            raise TooLarge(f"{path} has {found.st_size} bytes, where {limit} are allowed", "")
-        data = bytearray(found.st_size)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Damaged(f"{path} is no file")
+    return io.FileIO(descriptor, "rb")
+
+
+def read_file(path: Path, limit: int) -> bytearray:
+    """A regular file of at most so many bytes, whole.
+
+    Raises as :func:`open_file`, and :class:`~onthefly.bundle.refusals.TooLarge` before anything is read.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise TooLarge(f"{path} has {size} bytes, where {limit} are allowed", "")
+        data = bytearray(size)
         at = 0
         while at < len(data):
             try:
@@ -183,11 +194,11 @@ def _node() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-def _abandoned(path: Path) -> bool:
+def _abandoned(path: Path, start: bool) -> bool:
     node, _, rest = path.name[len(PREFIX) :].partition("-")
     pid = rest.partition("-")[0]
     if node == _node() and pid.isdigit():
-        return not _lives(int(pid))
+        return start if int(pid) == os.getpid() else not _lives(int(pid))
     try:
         return time.time() - path.lstat().st_mtime > _FOREIGN_SECONDS
     except OSError:
@@ -195,8 +206,6 @@ def _abandoned(path: Path) -> bool:
 
 
 def _lives(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # swept at the start, when nothing of this process is under way: an earlier one had this number
     if os.name == "nt":
         return False  # os.kill would end it; a folder that is in use cannot be removed there
     try:

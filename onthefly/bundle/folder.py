@@ -8,14 +8,13 @@ all of them are verified.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from onthefly.bundle import files
-from onthefly.bundle.refusals import Damaged, NewerFormat, NoSuchBundle, TooLarge
+from onthefly.bundle import files, sealed
+from onthefly.bundle.refusals import Damaged, NoSuchBundle, TooLarge
 from onthefly.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MANIFEST = "manifest.json"
 MAX_MANIFEST = 1 << 20
 MAX_MEMBERS = 4096
+_BLOCK = 4 << 20
 _MEMBER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 
@@ -64,7 +64,7 @@ def write(parent: Path, name: str, members: Mapping[str, Iterable[Buffer]], abou
             size = files.write_file(folder / member, pieces, seen=digest.update)
             listed.append({"name": member, "bytes": size, "sha256": digest.hexdigest()})
             total += size
-        total += files.write_file(folder / MANIFEST, [_sealed({"format": FORMAT, **about, "members": listed})])
+        total += files.write_file(folder / MANIFEST, [sealed.text({"format": FORMAT, **about, "members": listed})])
 
     files.make_folder(path, fill)
     return Written(path, total, time.monotonic() - started)
@@ -84,15 +84,8 @@ def manifest(path: Path) -> dict[str, Any]:
         data = bytes(files.read_file(path / MANIFEST, MAX_MANIFEST))
     except NoSuchBundle as error:
         raise Damaged(f"{path} has no {MANIFEST}: it is no checkpoint, or not a whole one") from error
-    try:
-        found = json.loads(data.decode("ascii"), object_pairs_hook=_unique)
-        number = found["format"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Damaged(f"the manifest of {path} is not what was written: {error}") from error
-    if type(number) is int and number > FORMAT:
-        raise NewerFormat(str(path), number, FORMAT)
-    found.pop("seal", None)
-    if _sealed(found) != data or number != FORMAT or not _lists_members(found):
+    found = sealed.read(data, str(path), FORMAT)
+    if not _lists_members(found):
         raise Damaged(f"the manifest of {path} is not what was written")
     return found
 
@@ -106,11 +99,7 @@ def read(path: Path, limit: int = 1 << 40) -> tuple[dict[str, Any], dict[str, by
     total = sum(member["bytes"] for member in listed["members"])
     if total > limit:
         raise TooLarge(f"{path} holds {total} bytes, where {limit} are allowed", "")
-    names = [member["name"] for member in listed["members"]]
-    there = set(os.listdir(path)) - {MANIFEST}
-    if len(set(names)) != len(names) or there != set(names):
-        odd = sorted(there.symmetric_difference(names))
-        raise Damaged(f"{path} does not hold exactly what its manifest names: {', '.join(odd) or 'a name twice'}")
+    _check_set(path, listed)
     members: dict[str, bytearray] = {}
     for member in listed["members"]:
         place = path / member["name"]
@@ -124,25 +113,38 @@ def read(path: Path, limit: int = 1 << 40) -> tuple[dict[str, Any], dict[str, by
     return listed, members
 
 
+def verify(path: Path) -> dict[str, Any]:
+    """The manifest of a folder after every byte of it was verified, block by block: it may be larger than memory.
+
+    Raises as :func:`read`.
+    """
+    listed = manifest(path)
+    _check_set(path, listed)
+    for member in listed["members"]:
+        place, digest, size = path / member["name"], hashlib.sha256(), 0
+        with files.open_file(place) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+        if size != member["bytes"] or digest.hexdigest() != member["sha256"]:
+            raise Damaged(f"{place} is not what was written: its hash differs")
+    return listed
+
+
+def _check_set(path: Path, listed: dict[str, Any]) -> None:
+    names = [member["name"] for member in listed["members"]]
+    there = set(os.listdir(path)) - {MANIFEST}
+    if len(set(names)) != len(names) or there != set(names):
+        odd = sorted(there.symmetric_difference(names))
+        raise Damaged(f"{path} does not hold exactly what its manifest names: {', '.join(odd) or 'a name twice'}")
+
+
 def names(parent: Path) -> list[str]:
     """The folders under a final name, whatever is in them."""
     try:
         return sorted(e.name for e in os.scandir(parent) if NAME.fullmatch(e.name) and e.is_dir(follow_symlinks=False))
     except OSError:
         return []
-
-
-def _sealed(found: dict[str, Any]) -> bytes:
-    """The manifest as it is written: one exact text, with a hash of all the rest at its end."""
-    text = json.dumps(found, indent=1)
-    return json.dumps({**found, "seal": hashlib.sha256(text.encode("ascii")).hexdigest()}, indent=1).encode("ascii")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands there twice")
-    return found
 
 
 def _size(path: Path) -> int:

@@ -13,10 +13,12 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
-from onthefly.bundle.refusals import Damaged
+from onthefly.bundle.refusals import Damaged, TooLarge
+from onthefly.bundle.sealed import unique
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 Buffer = Union[bytes, bytearray, memoryview]
 
@@ -27,6 +29,8 @@ ITEM_BYTES = {
 """Bytes an element takes, by the container's name of its dtype."""
 
 MAX_HEADER = 64 << 20
+MAX_NODES = 2_000_000
+"""How many values a header may hold, counted before anything is built from it: some 200,000 tensors."""
 _LENGTH = struct.Struct("<Q")
 _ALIGN = 8
 
@@ -65,47 +69,59 @@ def read(data: Buffer) -> dict[str, Stored]:
     and each is as long as its shape and dtype say.
     """
     view = memoryview(data).cast("B")
-    header, body = _header(view)
+    start = _LENGTH.size + _header_length(bytes(view[: _LENGTH.size]), len(view))
+    body = view[start:]
+    spans = _spans(bytes(view[_LENGTH.size : start]), len(body))
+    return {name: Stored(dtype, shape, body[begin:end]) for name, (dtype, shape, begin, end) in spans.items()}
+
+
+def check(path: Path) -> None:
+    """The same for a file on the disk, of which the header alone is read."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        length = _header_length(file.read(_LENGTH.size), size)
+        _spans(file.read(length), size - _LENGTH.size - length)
+
+
+def _spans(text: bytes, size: int) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
+    """Dtype, shape, begin and end of each tensor, in the ``size`` bytes behind the header."""
+    header = _header(text)
     header.pop("__metadata__", None)
-    spans: list[tuple[int, int, str]] = []
-    found: dict[str, Stored] = {}
-    for name, entry in header.items():
-        dtype, shape, begin, end = _entry(name, entry)
-        if math.prod(shape) * ITEM_BYTES[dtype] != end - begin or end > len(body):
-            raise Damaged(f"tensor {name!r} does not fill the span that it claims")
-        spans.append((begin, end, name))
-        found[name] = Stored(dtype, shape, body[begin:end])
+    found = {name: _entry(name, entry) for name, entry in header.items()}
     reached = 0
-    for begin, end, name in sorted(spans):
+    for begin, end, name in sorted((begin, end, name) for name, (_, _, begin, end) in found.items()):
+        dtype, shape, _, _ = found[name]
+        if math.prod(shape) * ITEM_BYTES[dtype] != end - begin or end > size:
+            raise Damaged(f"tensor {name!r} does not fill the span that it claims")
         if begin != reached:
             raise Damaged(f"there is a gap or an overlap before tensor {name!r}")
         reached = end
-    if reached != len(body):
-        raise Damaged(f"{len(body) - reached} bytes belong to no tensor")
+    if reached != size:
+        raise Damaged(f"{size - reached} bytes belong to no tensor")
     return found
 
 
-def _header(view: memoryview) -> tuple[dict[str, Any], memoryview]:
-    if len(view) < _LENGTH.size:
+def _header_length(data: bytes, size: int) -> int:
+    if len(data) < _LENGTH.size:
         raise Damaged("too short for a file of tensors")
-    (length,) = _LENGTH.unpack(view[: _LENGTH.size])
-    if length > min(MAX_HEADER, len(view) - _LENGTH.size):
+    (length,) = _LENGTH.unpack(data)
+    if length > min(MAX_HEADER, size - _LENGTH.size):
         raise Damaged(f"a header of {length} bytes is longer than the file or than {MAX_HEADER}")
-    start = _LENGTH.size + length
+    return length
+
+
+def _header(text: bytes) -> dict[str, Any]:
+    nodes = text.count(b",") + text.count(b"[") + text.count(b"{")
+    if nodes > MAX_NODES:
+        raise TooLarge(f"a header of about {nodes} values, where {MAX_NODES} are allowed", "")
     try:
-        header = json.loads(bytes(view[_LENGTH.size : start]).decode("utf-8"), object_pairs_hook=_unique)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise Damaged(f"the header of the tensors is not the JSON that was written: {error}") from error
     if type(header) is not dict:
         raise Damaged("the header of the tensors is no table")
-    return header, view[start:]
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands there twice")
-    return found
+    return header
 
 
 def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:

@@ -26,6 +26,14 @@ COMMANDS: dict[str, Entry] = {
     "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),
     "logs": Entry("logs", "what the script of a session wrote"),
     "journal": Entry("journal", "what was changed in a session, one change a line: for --replay"),
+    "export": Entry(
+        "export", "a session as one file, a bundle (.otf); or one of its checkpoints as .safetensors or .pt"
+    ),
+    "import": Entry("taking", "open a bundle as a session, to look at it here"),
+    "pin": Entry("storage", "keep sessions whatever the budget on disk"),
+    "unpin": Entry("storage", "let the budget on disk take them again"),
+    "rm": Entry("storage", "remove sessions that have ended, with all that was recorded"),
+    "prune": Entry("storage", "remove old sessions: all but the newest --keep N, or --older-than 30d"),
     "dashboard": Entry("dashboard", "open the dashboard in a browser"),
     "doctor": Entry("doctor", "look at this environment, and at what would be captured of a script"),
     "hub": Entry("hub", "run the hub in the foreground (it starts by itself when it is needed)"),

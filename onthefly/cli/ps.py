@@ -11,7 +11,7 @@ from typing import Any
 from onthefly.link.client import Client
 from onthefly.settings import Settings
 
-HEADINGS = ("SESSION", "NAME", "STATE", "STEP", "EPOCH", "LOSS", "SAMPLES", "COST", "AGE")
+HEADINGS = ("SESSION", "NAME", "STATE", "STEP", "EPOCH", "LOSS", "SAMPLES", "COST", "AGE", "DISK")
 
 
 def main(argv: list[str]) -> int:
@@ -21,26 +21,40 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv[1:])
     with Client(Settings()) as client:
         sessions: list[dict[str, Any]] = client.json("sessions")["sessions"]
+        storage: dict[str, Any] = client.json("storage")
+    takes = {row["id"]: row["bytes"] for row in storage["sessions"]}
     if options.json:
-        print(json.dumps(sessions, indent=2))
+        print(json.dumps([{**session, "bytes": takes.get(session["id"], 0)} for session in sessions], indent=2))
         return 0
     if not sessions:
         print("no sessions yet; start one: python -m onthefly train.py")
         return 0
-    rows = [HEADINGS, *(_row(session) for session in sessions)]
+    rows = [HEADINGS, *(_row(session, takes.get(session["id"], 0)) for session in sessions)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     for number, row in enumerate(rows):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
         print(_coloured(line, row[2]) if number and sys.stdout.isatty() else line)
+    budget = f"of {size(storage['budget'])}" if storage["budget"] else "without limit"
+    print(f"{size(storage['bytes'])} {budget} (ONTHEFLY_DATA_BUDGET) in {storage['place']}; "
+          f"{size(storage['free'])} are free")  # fmt: skip
     return 0
 
 
-def _row(session: dict[str, Any]) -> tuple[str, ...]:
+def size(count: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit in ("B", "KiB") or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _row(session: dict[str, Any], takes: int) -> tuple[str, ...]:
     loss, cost = session["loss"], session["onthefly_us"]
     return (
         session["id"], session["name"][:32], session["state"], str(session["step"]), str(session["epoch"]),
         "-" if loss is None else f"{loss:.4g}", str(session["samples"]), "-" if cost is None else f"{cost:.0f} us",
-        _age(time.time() - session["started"]),
+        _age(time.time() - session["started"]), size(takes) + (" pinned" if session["pinned"] else ""),
     )  # fmt: skip
 
 

@@ -208,7 +208,7 @@ def take_up(
         _several()
     if isinstance(begun.get("hash_seed"), str) and begun["hash_seed"]:  # the order of sets depends on it
         environment["PYTHONHASHSEED"] = begun["hash_seed"]
-        environment["ONTHEFLY_HASH_SEED"] = "" if os.environ.get("PYTHONHASHSEED") else "1"
+        environment["ONTHEFLY_HASH_SEED"] = "" if Settings().hash_seed else "1"
     return run(command, environment, {rank["pid"] for rank in session["ranks"]})
 
 

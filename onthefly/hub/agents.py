@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Optional
 
 from onthefly.errors import OnTheFlyError
-from onthefly.hub import journal, resumes
+from onthefly.hub import journal, repository, resumes
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.controls import bounded
 from onthefly.hub.keeper import Frame
@@ -64,6 +64,7 @@ class AgentServer:
         self.connections: set[asyncio.StreamWriter] = set()
         """Proven agents."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._notes: set[asyncio.Future[None]] = set()
 
     async def start(self, host: str) -> int:
         """Listen; the port that the system chose."""
@@ -74,7 +75,7 @@ class AgentServer:
         """Stop listening and hang up."""
         if self._server is not None:
             self._server.close()
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *self._notes]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,10 +117,15 @@ class AgentServer:
         if refusal:
             writer.write(encode(0, Denied(reason=refusal)))
             raise FrameError(refusal)
+        fresh = hello.session not in self._registry.sessions
         live = self._registry.open(hello)
         rank = live.processes.number(hello)
         self._keeper.forget(live.info.id, rank, hello.pid)
         saved = await self._saved(live, rank, hello.pid)
+        if fresh and live.store is not None:
+            note = asyncio.ensure_future(repository.note(live.store.folder, hello.cwd))
+            self._notes.add(note)
+            note.add_done_callback(self._notes.discard)
         writer.write(encode(0, Welcome(url=self._url(), saved=saved)))
         live.joined(hello, lambda message: _send(writer, message))
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +13,7 @@ from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
 from onthefly.hub import commands, journal, logs, openapi, queries, resumes, tables
-from onthefly.hub.auth import FRAMED_POLICY
+from onthefly.hub.auth import BUNDLE_TYPE, FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
 from onthefly.hub.presentations import Followers
@@ -30,18 +32,25 @@ from onthefly.protocol import (
     RUN_PATTERN,
     Admitted,
     CommandRequest,
+    ExportRequest,
+    ImportRequest,
     OriginRequest,
     Pass,
     PassRequest,
+    PinRequest,
     Series,
     Sessions,
+    Staged,
+    StageRequest,
 )  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from onthefly.hub.bundles import Bundles
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
+    from onthefly.hub.storekeeping import Storekeeper
     from onthefly.protocol import HubStatus
 
 STATIC = Path(__file__).parent / "static"
@@ -56,9 +65,11 @@ class Api:
 
     def __init__(
         self, token: str, registry: Registry, keeper: Keeper, status: Callable[[], Awaitable[HubStatus]],
-        admit: Callable[[str], None],
+        admit: Callable[[str], None], bundles: Bundles, storage: Storekeeper,
     ) -> None:  # fmt: skip
         """``status()`` describes the hub; ``admit(origin)`` has it answer to that origin as well."""
+        self._bundles = bundles
+        self._storage = storage
         self._token = token
         self._passes = Passes()
         self._admit = admit
@@ -226,6 +237,45 @@ class Api:
         return _json(await self._keeper.read(
             live, lambda cursor: resumes.losses(cursor, live.info.id, run, first, limit)
         ))  # fmt: skip
+
+    async def stage(self, request: web.Request) -> web.Response:
+        """Everything of a bundle but the checkpoints, in a folder of the session, for a process of this machine."""
+        live, wanted = self._find(request), await _body(request, StageRequest)
+        if not 0 < wanted.pid < 1 << 31:
+            raise UsageError(f"{wanted.pid} is no number of a process")
+        path = await self._bundles.stage(live, wanted, wanted.pid)
+        return _json(Staged(session=live.info.id, stage=str(path), folder=str(path.parent)))
+
+    async def export(self, request: web.Request) -> web.StreamResponse:
+        """The bundle."""
+        path = await self._bundles.export(self._find(request), await _body(request, ExportRequest))
+        response = web.FileResponse(path, headers={
+            "Content-Type": BUNDLE_TYPE, "Content-Disposition": f'attachment; filename="{path.name}"',
+        })  # fmt: skip
+        try:
+            await response.prepare(request)  # it sends the whole of it
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, path.parent, True)
+        return response
+
+    async def take_in(self, request: web.Request) -> web.Response:
+        """A bundle becomes a session."""
+        if request.content_type == BUNDLE_TYPE:
+            trust = _word(request, "trust", "no", ("no", "yes")) == "yes"
+            live = await self._bundles.receive(request.content.iter_any(), trust=trust)
+        else:
+            live = self._bundles.adopt((await _body(request, ImportRequest)).session)
+        return _json(live.info)
+
+    async def pin(self, request: web.Request) -> web.Response:
+        """Keep a session whatever the budget, or no longer."""
+        live = self._find(request)
+        live.pin((await _body(request, PinRequest)).pinned)
+        return _json(live.info)
+
+    async def storage(self, request: web.Request) -> web.Response:
+        """What all sessions take on the disk."""
+        return _json(await self._storage.measured())
 
     async def hub(self, request: web.Request) -> web.Response:
         """The hub itself."""

@@ -35,6 +35,9 @@ OPEN_ROUTES = frozenset({"health", "shell", "asset"})
 ENTRY_ROUTE = "enter"
 """Where the page in a notebook's frame gives its pass for the token: a request of our own page's, without token."""
 
+UPLOAD_ROUTE, BUNDLE_TYPE = "take_in", "application/zip"
+"""Where a body may be as long as a bundle is: it is not read before its handler does, piece by piece."""
+
 SUBPROTOCOL = "onthefly.v1"
 TOKEN_SUBPROTOCOL = "onthefly.token."
 
@@ -107,7 +110,8 @@ class Guardian:
                 return 403, Fault(code="foreign_origin", message="only the page itself enters with a pass")
         elif not self._has_token(request):
             return 401, Fault(code="no_token", message="this needs the hub's token", remedy="run: onthefly dashboard")
-        if request.method not in ("GET", "HEAD") and request.content_type != "application/json":
+        plain = request.method in ("GET", "HEAD") or request.content_type == "application/json"
+        if not plain and not _upload(request):
             return 415, Fault(code="content_type", message="changes are asked for with Content-Type: application/json")
         return None
 
@@ -141,7 +145,7 @@ def middleware(guardian: Guardian, connections: Connections) -> Middleware:
             return error_response(status, fault)
         try:
             with connections.at_work(request.protocol):
-                if request.can_read_body:
+                if request.can_read_body and not _upload(request):
                     await asyncio.wait_for(request.read(), BODY_SECONDS)  # kept: a handler that reads it again has it
                 return await handler(request)
         except asyncio.TimeoutError:
@@ -158,6 +162,10 @@ def middleware(guardian: Guardian, connections: Connections) -> Middleware:
             return error_response(error.status, Fault(code=f"http_{error.status}", message=error.reason))
 
     return guard
+
+
+def _upload(request: web.Request) -> bool:
+    return request.match_info.route.name == UPLOAD_ROUTE and request.content_type == BUNDLE_TYPE
 
 
 def error_response(status: int, fault: Fault) -> web.Response:

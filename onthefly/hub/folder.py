@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 import msgspec
 
+from onthefly.bundle import files
 from onthefly.hub.dispatch import Ledger
 from onthefly.protocol import LIVE_STATES, SESSION_PATTERN, Session
 
@@ -37,6 +38,9 @@ class DataFolder:
     def __init__(self, data_dir: Path) -> None:
         self.sessions = data_dir / "sessions"
         self.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.sessions, *self.sessions.iterdir()):
+            if not folder.is_symlink():
+                files.sweep(folder)
 
     def of(self, session: str) -> Path:
         """The folder of a session; ids are checked here, so that no path comes from outside."""
@@ -60,13 +64,15 @@ class DataFolder:
             with contextlib.suppress(OSError):
                 (folder / ".session.json.new").unlink(missing_ok=True)
 
-    def read_all(self) -> Iterator[tuple[Session, Ledger, str]]:
+    def read_all(self, only: str = "") -> Iterator[tuple[Session, Ledger, str]]:
         """The sessions that were here before us, each with its commands, and whose it is.
 
         Empty for ours, else the other hub's host. Hosts may share this folder (a home on the network); what runs under
         another one's hub is its.
         """
-        for folder in self.sessions.iterdir():
+        for folder in [self.of(only)] if only else self.sessions.iterdir():
+            if folder.is_symlink():
+                continue  # what is behind it is not ours to change or delete
             found = self._read(folder / "session.json")
             if found is not None and found.session.id == folder.name and SESSION_PATTERN.fullmatch(folder.name):
                 foreign = found.session.state in LIVE_STATES and found.node != platform.node()
@@ -102,4 +108,6 @@ class DataFolder:
         if folder.is_symlink():
             folder.unlink()
         elif folder.exists():
-            shutil.rmtree(folder)
+            gone = self.sessions / files.temporary_name()
+            folder.rename(gone)  # its name goes at once: what is left of it after a kill is swept, and no session
+            shutil.rmtree(gone)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from onthefly.hub import schema, tables
-from onthefly.hub.auth import ENTRY_ROUTE, OPEN_ROUTES, ORIGIN
+from onthefly.hub.auth import BUNDLE_TYPE, ENTRY_ROUTE, OPEN_ROUTES, ORIGIN, UPLOAD_ROUTE
 from onthefly.hub.commands import MAX_BY, MAX_ID
 from onthefly.hub.presentations import COLUMNS as DYNAMICS
 from onthefly.hub.routes import ROUTES, Route
@@ -89,10 +89,10 @@ def _operation(route: Route) -> dict[str, Any]:
             for name, schema, text, where in route.parameters
         ]
     if route.body is not None:
-        described["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": _REF.format(name=route.body.__name__)}}},
-        }
+        content = {"application/json": {"schema": {"$ref": _REF.format(name=route.body.__name__)}}}
+        described["requestBody"] = {"required": True, "content": content}
+        if route.name == UPLOAD_ROUTE:
+            content[BUNDLE_TYPE] = {"schema": {"type": "string", "contentMediaType": BUNDLE_TYPE}}
     if route.name in OPEN_ROUTES or route.name == ENTRY_ROUTE:
         described["security"] = []
     return described
@@ -122,6 +122,8 @@ def _content(answer: Any) -> dict[str, Any]:
     """What a good answer holds."""
     if answer == "empty":
         return {}
+    if answer == "bundle":
+        return {"content": {BUNDLE_TYPE: {"schema": {"type": "string", "contentMediaType": BUNDLE_TYPE}}}}
     if answer in ("page", "file"):
         return {"content": {"text/html" if answer == "page" else "*/*": {"schema": {"type": "string"}}}}
     if answer in ("done", "document"):

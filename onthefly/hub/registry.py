@@ -155,6 +155,14 @@ class LiveSession:
         resumes.show(self.info, receipt)
         self._changed(self)
 
+    def pin(self, pinned: bool) -> None:
+        """Keep it whatever the budget, or no longer."""
+        if self.foreign:
+            raise Refused(f"session {self.info.id} belongs to the hub on {self.foreign}", "pin it there")
+        self.info.pinned = pinned
+        self._keep(self)
+        self._changed(self)
+
     def notice(self, text: str, remedy: str, rank: int) -> None:
         """The hub has something to tell the user."""
         self.noticed(rank, Noticed(text=text, remedy=remedy, time=time.time()))
@@ -275,6 +283,15 @@ class Registry:
             )  # fmt: skip
             known = self.sessions[hello.session] = LiveSession(info, self._changed, self.write, Ledger())
         return known
+
+    def adopt(self, identifier: str) -> Optional[LiveSession]:
+        """The session of that id, looked for in the data folder if it is not known."""
+        if identifier not in self.sessions:
+            for session, ledger, foreign in self._folder.read_all(identifier):
+                known = LiveSession(session, self._changed, self.write, ledger, foreign)
+                self.sessions[session.id] = known
+                self._changed(known)
+        return self.sessions.get(identifier)
 
     def newest_first(self) -> list[Session]:
         """All sessions, newest start first; one that was taken up again started then."""

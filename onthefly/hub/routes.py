@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from onthefly.hub import tables
-from onthefly.hub.auth import ENTRY_ROUTE
+from onthefly.hub.auth import ENTRY_ROUTE, UPLOAD_ROUTE
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.logs import MAX_ENTRIES
 from onthefly.protocol import (
@@ -14,17 +14,23 @@ from onthefly.protocol import (
     Admitted,
     Answer,
     CommandRequest,
+    ExportRequest,
     Histogram,
     HubStatus,
+    ImportRequest,
     Journal,
     Logs,
     Losses,
     OriginRequest,
     Pass,
     PassRequest,
+    PinRequest,
     Runs,
     Session,
     Sessions,
+    Staged,
+    StageRequest,
+    Storage,
 )  # fmt: skip
 
 MAX_POINTS = 20_000
@@ -57,7 +63,7 @@ class Route(NamedTuple):
     """A type of the protocol, in JSON."""
     answer: Any = None
     """A type of the protocol, or the words that :mod:`onthefly.hub.openapi` knows: ``empty``, ``page``, ``file``,
-    ``socket``, ``done``, ``document``, ``series``, or the name of a table."""
+    ``bundle``, ``socket``, ``done``, ``document``, ``series``, or the name of a table."""
     faults: tuple[int, ...] = ()
     """Beside those that every route has."""
 
@@ -132,6 +138,19 @@ ROUTES = (
            Parameter("limit", _whole(1, MAX_LOSSES, MAX_LOSSES), "At most so many.")), answer=Losses, faults=(409,)),
     Route("GET", f"{_SESSION}/journal", "journal", "What was changed, in the order in which it was done.", (_ID, _RANK),
           answer=Journal, faults=(409,)),
+    Route("POST", f"{_SESSION}/export", "export", "The session as one file, a bundle (`.otf`).", (_ID,),
+          body=ExportRequest, answer="bundle", faults=(409,)),
+    Route("POST", f"{_SESSION}/stage", "stage",
+          "Everything of a bundle but checkpoints, in a folder, for a process of this machine that puts it together.",
+          (_ID,), body=StageRequest, answer=Staged, faults=(409,)),
+    Route("POST", "/api/v1/import", UPLOAD_ROUTE,
+          "A bundle becomes a session, in state `imported`: the file itself as application/zip, or as JSON the id of "
+          "one that was put into the data folder.",
+          (Parameter("trust", _word(["no", "yes"], "no"), "Take a bundle with pickled parts, too."),),
+          body=ImportRequest, answer=Session, faults=(404, 409)),
+    Route("POST", f"{_SESSION}/pin", "pin", "Keep a session whatever the budget, or no longer.", (_ID,),
+          body=PinRequest, answer=Session, faults=(409,)),
+    Route("GET", "/api/v1/storage", "storage", "What all sessions take on the disk.", answer=Storage),
     Route("GET", "/api/v1/hub", "hub", "The hub itself.", answer=HubStatus),
     Route("POST", "/api/v1/origins", "origins", "Answer behind a proxy, too.", body=OriginRequest, answer="done"),
     Route("POST", f"{_SESSION}/commands", "command",

@@ -24,11 +24,13 @@ from onthefly.errors import ExitCode
 from onthefly.hub.agents import AgentServer
 from onthefly.hub.api import Api
 from onthefly.hub.auth import Guardian, add_headers, middleware
+from onthefly.hub.bundles import Bundles
 from onthefly.hub.connections import BACKLOG, LOOPBACK, Connections, OneLine, listen, names, reached_at
 from onthefly.hub.folder import DataFolder
 from onthefly.hub.keeper import Keeper
 from onthefly.hub.registry import Registry
 from onthefly.hub.spool import SpoolReader
+from onthefly.hub.storekeeping import Storekeeper
 from onthefly.hub.telemetry import MEGABYTE, Telemetry
 from onthefly.hub.websocket import Clients
 from onthefly.link.discovery import hub_file_name, living_hub, publish, read_hub, runtime_folder
@@ -107,7 +109,9 @@ class Hub:
         self.app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
         self.app.on_response_prepare.append(add_headers)
         self.app.on_response_prepare.append(self._note_use)
-        api = Api(self._token, self.registry, self._keeper, self._status, self._guardian.admit)
+        bundles = Bundles(self.registry, self._keeper, folder)
+        self._storage = Storekeeper(self.registry, folder, settings.data_budget)
+        api = Api(self._token, self.registry, self._keeper, self._status, self._guardian.admit, bundles, self._storage)
         api.add_to(self.app, self._clients.serve)
 
     @property
@@ -120,7 +124,7 @@ class Hub:
         """Run until ``stop`` is set or nobody has needed it for its idle time."""
         self._keeper.start()
         helpers = [asyncio.ensure_future(work) for work in (
-            self._telemetry.run(), self._connections.sweep_forever(), Watchdog().beat(),
+            self._telemetry.run(), self._connections.sweep_forever(), Watchdog().beat(), self._storage.run(),
         )]  # fmt: skip
         http = logging.getLogger("onthefly.http")
         http.addFilter(OneLine())

@@ -63,6 +63,23 @@ class Client:
         """Send a command; its answer."""
         return json.loads(self._request("POST", f"sessions/{quote(session, safe='')}/commands", json.dumps(body)))
 
+    def post(self, path: str, body: Mapping[str, Any], *, seconds: float = TIMEOUT) -> Any:
+        """The answer to ``POST /api/v1/<path>``, decoded; ``seconds``: how long it may take."""
+        self._wait(seconds)
+        try:
+            return json.loads(self._request("POST", path, json.dumps(body)))
+        finally:
+            self._wait(TIMEOUT)
+
+    def delete(self, path: str) -> None:
+        """``DELETE /api/v1/<path>``."""
+        self._request("DELETE", path, None)
+
+    def _wait(self, seconds: float) -> None:
+        self._connection.timeout = seconds
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(seconds)
+
     def frame(self, pid: int) -> str:
         """An address that opens the page once, in a frame, for what the process ``pid`` trains."""
         given = json.loads(self._request("POST", "passes", json.dumps({"pid": pid})))

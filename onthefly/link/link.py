@@ -7,6 +7,7 @@ not awake already, rings a bell.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -37,6 +38,9 @@ LOOK_SECONDS = 1.0
 GATHER_SECONDS = 0.1
 """How long after :meth:`Link.soon` what has gathered is fetched."""
 
+ERRAND_SECONDS = 2.0
+"""How long after the hub's first answer: scripts have imported by then what they need, and start-up is over."""
+
 LAUNCHED_SECONDS, START_SECONDS = 5.0, 10.0
 """How long a hub may take to appear: one that the launcher has started, and one of our own."""
 
@@ -55,11 +59,12 @@ class Link:
         on_lost: Callable[[HubUnavailable], None],
         on_end: Callable[[], None] = lambda: None,
         gather: Callable[[], Iterable[AgentMessage]],
+        errand: Callable[[], None] = lambda: None,
     ) -> None:
         """The callbacks run on the link's thread: the hub wants something; the session is open at this address; no hub.
 
         ``on_end()``: a connection over which the hub could speak has ended. ``gather()`` gives messages that were
-        announced by :meth:`soon`.
+        announced by :meth:`soon`. ``errand()`` is done a while after the hub has answered first, and before the end.
         """
         self._settings = settings
         self._outbox = Outbox(hello, settings.data_dir / "sessions" / hello.session / "spool" /
@@ -71,6 +76,9 @@ class Link:
         self._gather = gather
         self._gather_at = 0.0
         """When to gather; 0: nobody asked for it."""
+        self._errand = errand
+        self._errand_at = 0.0
+        """When it is to be done; 0: no hub has answered yet; infinite: it was done."""
         self._fresh: deque[AgentMessage] = deque()
         self._bell = Bell()
         self._awake = False
@@ -166,6 +174,7 @@ class Link:
                 self._disconnect()
             if self._closing and not self._fresh and (self._outbox.empty() or self._hopeless()):
                 self._disconnect()
+                self._errand()
                 self._drained.set()
                 return
 
@@ -176,6 +185,9 @@ class Link:
                 self._outbox.add(message)
         while self._fresh:
             self._outbox.add(self._fresh.popleft())
+        if self._errand_at and time.monotonic() >= self._errand_at:
+            self._errand_at = math.inf
+            self._errand()
 
     def _exchange(self) -> None:
         """Send what may be sent, then wait for the hub, for news of ours, or for the next attempt."""
@@ -216,6 +228,7 @@ class Link:
         assert self._connection is not None
         self._outbox.rewind(welcome.saved)
         self._welcomed = True
+        self._errand_at = self._errand_at or time.monotonic() + ERRAND_SECONDS
         self._spawned, self._expected_until = False, 0.0
         self._retry_after = FIRST_RETRY
         if self._outbox.dropped:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 
 import msgspec
 
+from onthefly.protocol.bundles import ExportRequest, PinRequest, Storage
 from onthefly.protocol.commands import COMMANDS
 from onthefly.protocol.control import Controls, Journal, ReceiptInfo
 from onthefly.protocol.words import Answer, Phase, State, Stream
@@ -106,6 +107,8 @@ class Session(msgspec.Struct, kw_only=True):
     unsaved_reason: str = ""
     branches: list[Branch] = []
     """Runs that go on from another, in the order in which they began."""
+    pinned: bool = False
+    """It stays whatever the budget."""
     controls: Controls = msgspec.field(default_factory=Controls)
     """Pauses that are planned, parameter groups, checkpoints, watchdogs, and what was changed."""
     resumed: Optional[float] = None
@@ -390,7 +393,8 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, Histogram, HubStatus, Journal, Logs, Losses, OriginRequest, Pass,
-    Runs, Series, Sessions, ClientMessage, HubEvent, ColumnsHeader, *COMMANDS.values(),
+    Admitted, Answer, CommandRequest, ErrorAnswer, ExportRequest, Histogram, HubStatus, Journal, Logs, Losses,
+    OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent, ColumnsHeader,
+    *COMMANDS.values(),
 )  # fmt: skip
 """What the dashboard's types are generated from."""

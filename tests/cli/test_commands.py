@@ -34,7 +34,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
 @pytest.mark.usefixtures("session")
 def test_ps(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ps"]) == ExitCode.DONE
-    heading, row = capsys.readouterr().out.splitlines()
+    heading, row, _ = capsys.readouterr().out.splitlines()
     assert heading.split()[:3] == ["SESSION", "NAME", "STATE"]
     assert row.split()[:3] == ["abcdefgh", "train.py", "running"]
     assert main(["ps", "--json"]) == ExitCode.DONE

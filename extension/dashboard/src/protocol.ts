@@ -122,6 +122,15 @@ export interface ErrorAnswer {
   error: Fault;
 }
 
+/** ``POST /api/v1/sessions/{id}/export``: the session as one file, a bundle (``.otf``). */
+export interface ExportRequest {
+  runs?: string[];
+  checkpoints?: string[];
+  samples?: boolean;
+  logs?: boolean;
+  script?: boolean;
+}
+
 /** A message of the client that was not understood. */
 export interface Failed {
   type: "error";
@@ -289,6 +298,11 @@ export interface Pause {
   release?: boolean;
 }
 
+/** ``POST /api/v1/sessions/{id}/pin``: keep the session whatever the budget, or no longer. */
+export interface PinRequest {
+  pinned?: boolean;
+}
+
 /** Answered with :class:`Pong`. */
 export interface Ping {
   type: "ping";
@@ -418,6 +432,7 @@ export interface Session {
   unsaved_since?: number | null;
   unsaved_reason?: string;
   branches?: Branch[];
+  pinned?: boolean;
   controls?: Controls;
   resumed?: number | null;
   receipts?: ReceiptInfo[];
@@ -427,6 +442,15 @@ export interface Session {
 export interface SessionChanged {
   type: "session";
   session: Session;
+}
+
+/** What a session takes on the disk. */
+export interface SessionStorage {
+  id: string;
+  bytes: number;
+  checkpoints: number;
+  pinned: boolean;
+  kept: string;
 }
 
 /** ``GET /api/v1/sessions``: newest start first. */
@@ -458,6 +482,15 @@ export interface Step {
 /** End the script: by an exception at its next pause point, so that its ``finally`` and ``atexit`` run. */
 export interface Stop {
   now?: boolean;
+}
+
+/** ``GET /api/v1/storage``: what all sessions take, newest start first. */
+export interface Storage {
+  sessions: SessionStorage[];
+  bytes: number;
+  budget: number;
+  free: number;
+  place: string;
 }
 
 /** Follow one session; answered with a :class:`Snapshot` and its columns. Replaces the one before. */
