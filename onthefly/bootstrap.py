@@ -56,13 +56,17 @@ def _torch_imported(settings: Settings, path: "Sequence[str]", target: bool, mai
         reason = _hidden(path) or _arm(settings, main)
         if reason and resumes:
             _give_up(reason)
-        elif reason and target:
-            report(f"the script runs unobserved: {reason}")
+        elif reason:
+            first_line.rest()
+            if target:
+                report(f"the script runs unobserved: {reason}")
 
     guard = Guard(f"{says}: opening its session", strict=settings.strict)
     guard.around(arm)()
-    if resumes and guard.failures:
-        _give_up("its session could not be opened")
+    if guard.failures:
+        first_line.rest()
+        if resumes:
+            _give_up("its session could not be opened")
 
 
 def _hold_outputs(settings: Settings) -> None:

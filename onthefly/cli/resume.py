@@ -12,6 +12,7 @@ import platform
 import re
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional
 from urllib.parse import quote
 
@@ -27,7 +28,6 @@ from onthefly.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 SETTLE_SECONDS = 6.0
 """How long the hub may take to see that a script has been killed, and one that is ended at once to be gone."""
@@ -127,7 +127,13 @@ def imported(path: str) -> str:
     """The id of the session in a bundle, once that is imported."""
     if not os.path.isfile(path):
         raise UsageError(f"there is no file {path}", "give a session (onthefly ps lists them), or a bundle's path")
-    raise Refused(f"{path}: this version does not open bundles", "give the id of a session of this machine")
+    from onthefly.hub.importing import in_child
+
+    settings = Settings()
+    identifier = in_child(Path(path), settings.data_dir / "sessions", trust=False)
+    with Client(settings, start=True) as client:
+        client.post("import", {"session": identifier})
+    return identifier
 
 
 def checkpoints(parent: Path) -> list[Kept]:

@@ -35,6 +35,9 @@ _keep: "list[Callable[[], None]]" = []
 """Writes the session's copy again."""
 
 
+_leave: "list[Callable[[], None]]" = []
+
+
 def begin(when_imported: "Callable[[str, Callable[[], None]], Any]", hash_seed: "str | None", path: str = "") -> str:
     """In the shim: record the states as their modules come, after setting those in the file ``path``, if one is given.
 
@@ -52,8 +55,15 @@ def begin(when_imported: "Callable[[str, Callable[[], None]], Any]", hash_seed: 
         folder = ""
     _about.update(hash_seed=hash_seed, hash_randomization=bool(sys.flags.hash_randomization), cwd=folder)
     for name, (take, put) in _GENERATORS.items():
-        when_imported(name, _at_import(name, take, put, wanted.get(name)))
+        _leave.append(when_imported(name, _at_import(name, take, put, wanted.get(name))))
     return ""
+
+
+def rest() -> None:
+    """The script runs unobserved: wait for no module any more."""
+    for leave in _leave:
+        leave()
+    _leave.clear()
 
 
 def members() -> "dict[str, bytes]":
