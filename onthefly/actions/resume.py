@@ -122,9 +122,8 @@ class Resume:
         finally:
             del frames
         place, steps = self._form.place, moment.step
-        told = f"resumed at step {place.step} of {place.run}"
-        if steps > 1:
-            told += f", after {steps} steps that had to be run again ({self._reason})" if self._reason else ""
+        told = f"goes on after step {place.step} of {place.run}; {steps} {'step' if steps == 1 else 'steps'} replayed"
+        told += f" ({self._reason})" if self._reason else ""
         self._arrived(self._form)
         report("; ".join([told, *rebuild.told]))
 

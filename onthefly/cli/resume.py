@@ -153,7 +153,7 @@ def checkpoints(parent: Path) -> list[Kept]:
 
 
 def choose(found: Sequence[Kept], asked: Reference, session: str) -> Kept:
-    """The newest of the session, of the run, or at the step: exactly that, or an error says what there is."""
+    """The newest of the session, of the run, or at the step, that can be resumed; or an error says what there is."""
     if not found:
         raise Refused(f"session {session} has no checkpoint on the disk",
                       f"train with --autosave, or take one with: onthefly ctl {session} checkpoint")  # fmt: skip
@@ -167,7 +167,9 @@ def choose(found: Sequence[Kept], asked: Reference, session: str) -> Kept:
         raise NoSuchSession(
             f"session {session} has no checkpoint{run} at step {asked.step}", f"there is {_named(of_run)}"
         )
-    newest = fitting[-1]
+    newest = next((kept for kept in reversed(fitting) if not kept.fault), fitting[-1])
+    if newest is not fitting[-1]:
+        sys.stderr.write(f"onthefly: {fitting[-1].path.name} cannot be resumed ({fitting[-1].fault})\n")
     if newest.fault:
         others = [kept for kept in found if not kept.fault]
         remedy = f"these can be: --resume {session}@RUN:STEP with {_named(others)}" if others else ""

@@ -31,6 +31,8 @@ class Feed(Protocol):
 
     came: Any
     """What the newest batch was drawn from."""
+    waits: bool
+    """Its first batch has not been asked for."""
 
     def counted(self) -> Any:
         """How much of a stream has been told of."""
@@ -138,7 +140,8 @@ class Deliveries:
         """The script's iterator ``live`` is what ``made`` was: see :func:`onthefly.state.winding.wind`."""
         self._iterators.discard(made)
         self._iterators.add(live)
-        self._feeds[live] = self._feeds.pop(made)
+        self._feeds[live] = feed = self._feeds.pop(made)
+        feed.waits = feed.waits and not live._num_yielded
 
     def began(self, iterator: Any) -> Optional[winding.Began]:
         """How an iterator that goes on began; None of one that has ended."""

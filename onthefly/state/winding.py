@@ -148,6 +148,7 @@ def wind(loading: Loading, told: Callable[[int, int], None]) -> Any:
         iterator = iter(loader)
         if start["first"] is not None:
             states_of(start["first"]).put_back()
+            first(iterator)
         count = node["yielded"] if last else len(loader)
         _take(iterator, loader, count, told)
         if not last:

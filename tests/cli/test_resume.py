@@ -140,17 +140,17 @@ def test_what_cannot_be_resumed_is_refused(ended: Ended, capsys: pytest.CaptureF
         return capsys.readouterr().err
 
     assert f"onthefly ctl {ID} checkpoint" in refused("--resume", "last", "train.py")
-    good = ended.checkpoint("baseline-1", "baseline", 1)
-    ended.checkpoint("baseline-2", "baseline", 2, resume="a generator of C code")
     ended.checkpoint("baseline-3", "baseline", 3, resume=None)
     assert "version that could not resume" in refused("--resume", "last", "train.py")
+    good = ended.checkpoint("baseline-1", "baseline", 1)
+    ended.checkpoint("baseline-2", "baseline", 2, resume="a generator of C code")
     text = refused("--resume", "last@:2", "train.py")
     assert "a generator of C code" in text
     assert "baseline:1" in text
     assert "several ranks" in refused("run", "--resume", "last@:1", "--", "torchrun", "train.py")
     assert "several ranks" in refused("run", "--resume", "last@:1", "--", "python", "-m", "torch.distributed.run", "x")
     (tmp_path / "a.otf").touch()
-    assert "a.otf" in refused("--resume", str(tmp_path / "a.otf"), "train.py")
+    assert "too short for a bundle" in refused("--resume", str(tmp_path / "a.otf"), "train.py")
     (good / "manifest.json").write_text("{}")
     assert "left out" in refused("--resume", "last", "train.py")
     assert main(["--resume", "last@:1", "train.py"]) == ExitCode.NO_SESSION
