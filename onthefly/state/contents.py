@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import collections
+import functools
 import types
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -164,10 +165,15 @@ CLASS = Form(_read_class, _write_class)
 
 
 def _slots_of(owner: Any) -> list[tuple[str, Any]]:
+    return _slots(type(owner))
+
+
+@functools.lru_cache(maxsize=4096)
+def _slots(kind: type) -> list[tuple[str, Any]]:
     return [
         (name, descriptor)
-        for kind in type(owner).__mro__
-        for name, descriptor in vars(kind).items()
+        for base in kind.__mro__
+        for name, descriptor in vars(base).items()
         if isinstance(descriptor, types.MemberDescriptorType) and not name.startswith("__")
     ]
 

@@ -125,8 +125,10 @@ def _file(image: Image, value: Any, name: str) -> dict[str, Any]:
     described = openfiles.describe(value)
     if described is None and not value.closed:
         image.obstacle = image.obstacle or f"{name}, a {type(value).__name__}, is open, and cannot be carried on"
-    if described is None or described["kind"] in ("other", "standard", "closed"):
+    if described is None or described["kind"] in ("other", "standard"):
         return values.opaque(value)
+    if described["kind"] == "closed":
+        described.update(name=getattr(value, "name", ""), mode=getattr(value, "mode", "r"))
     return {"kind": "file", "type": values.type_name(type(value)), "file": described}
 
 
@@ -166,7 +168,7 @@ def _sequence(image: Image, value: Any, name: str) -> dict[str, Any]:
         return values.opaque(value)
     return {
         "kind": "sequence", "type": values.type_name(type(value)),
-        "items": [image.token(one, f"{name}[{number}]") for number, one in enumerate(held)],
+        "items": image.items(held, name),
     }  # fmt: skip
 
 

@@ -126,11 +126,15 @@ class Image:
         key: Any = None
         for number, value in enumerate(flat):
             if number % 2:
-                found.append(self.token(value, name(key)))
+                found.append(value if type(value) in _PLAIN else self.token(value, name(key)))
             else:
                 key = value
                 found.append(self.token(value, "a key"))
         return found
+
+    def items(self, held: Iterable[Any], name: str) -> list[Any]:
+        """Of values in their order."""
+        return [one if type(one) in _PLAIN else self.token(one, f"{name}[{number}]") for number, one in enumerate(held)]
 
     def _follow(self) -> None:
         while self._pending:
@@ -197,7 +201,7 @@ class Image:
             node["content"] = (
                 self.tokens(held, lambda key: f"{name}[{key!r}]" if type(key) in _PLAIN else f"a value in {name}")
                 if pairs
-                else [self.token(one, f"{name}[{number}]") for number, one in enumerate(held)]
+                else self.items(held, name)
             )
             node.update(values.settings_of(value, functools.partial(self.token, name=name)))
         followed = is_followed(kind)

@@ -112,6 +112,8 @@ class Match:
             return self._tensor_fits(node, value)
         if kind in ("object", "data", "iterator", "loading", "random", "opaque", "sequence", "file"):
             return type_name(type(value)) == node["type"]
+        if kind == "file" and node["file"]["kind"] == "closed":
+            return False
         if kind == "array":
             same = type_name(type(value)) == node["type"] and list(value.shape) == node["shape"]
             return same and str(value.dtype) == node["dtype"] and value.flags.writeable
