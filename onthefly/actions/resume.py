@@ -34,6 +34,7 @@ from onthefly.state.receipt import Call, Receipt
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import FrameType
 
     from onthefly.core.gate import Gate
     from onthefly.errors import Guard
@@ -104,13 +105,9 @@ class Resume:
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         states = RandomStates.take()
         try:
-            match = Match(self._image)
-            match.go(frames)
-            rebuild = Rebuild(match, self._wind, self._cut, last=moment.step >= self._form.place.step)
-            try:
-                rebuild.check()
-            except Unbuildable as reason:
-                self._reason = str(reason)
+            rebuild, fault = outcome(self._fit, frames, moment)
+            if fault is not None:
+                self._reason = str(fault) if isinstance(fault, Unbuildable) else f"{type(fault).__name__}: {fault}"
                 states.put_back()
                 if moment.step >= self._form.place.step:
                     self._fail(self._reason)
@@ -126,6 +123,14 @@ class Resume:
         told += f" ({self._reason})" if self._reason else ""
         self._arrived(self._form)
         report("; ".join([told, *rebuild.told]))
+
+    def _fit(self, frames: list[FrameType], moment: Moment) -> Rebuild:
+        """The image with what it stands for here, all of it there or built."""
+        match = Match(self._image)
+        match.go(frames)
+        rebuild = Rebuild(match, self._wind, self._cut, last=moment.step >= self._form.place.step)
+        rebuild.check()
+        return rebuild
 
     def _put_in(self, rebuild: Rebuild) -> None:
         if self._outputs.refused:

@@ -122,6 +122,8 @@ class Builder:
             return kind(items)
         if live is not MISSING:
             kind = type(live)
+        if node["type"].startswith("torch.return_types:") and isinstance(kind, type):
+            return kind(items)
         if not isinstance(kind, type) or not issubclass(kind, tuple):
             raise Unbuildable(f"{node['name']}, a {node['type']}, cannot be built")
         return tuple.__new__(kind, items)

@@ -76,12 +76,26 @@ class Rebuild:
                     self._check_managers(given, frame)
 
     def write(self) -> None:
-        """Put everything there."""
+        """Put everything there.
+
+        Twice: workers of a loader take the data set as it is when they begin, and what is fetched on the way moves
+        whatever the script's data set moves.
+        """
+        self._write_all()
+        wound = [self._wind(number, node) for number, node in enumerate(self._nodes) if node["kind"] == "loading"]
+        self._advance()
+        if any(wound):
+            self._write_all(again=True)
         with undisturbed():
-            for number, live in list(self._match.live.items()):
-                self._write(self._nodes[number], live)
-            for number in self._builder.late:
-                self._write(self._nodes[number], self._made[number])
+            for frame, given in zip(self._match.frames, self._match.image["frames"]):
+                self._write_frame(frame, given)
+
+    def _write_all(self, *, again: bool = False) -> None:
+        """What every node holds, and the globals; ``again``: but for files, which are not to be cut twice."""
+        with undisturbed():
+            for number in [*self._match.live, *self._builder.late]:
+                if not again or self._nodes[number]["kind"] != "file":
+                    self._write(self._nodes[number], self._made[number])
             for number, node in enumerate(self._nodes):
                 if node["kind"] == "iterator" and "place" in node:
                     remaking.set_to_place(node, self._made[number], self._value)
@@ -89,13 +103,23 @@ class Rebuild:
             for name, tokens in self._match.image["modules"].items():
                 if name in held:
                     GLOBALS.write(held[name], self._values(tokens))
+
+    def _wind(self, number: int, node: dict[str, Any]) -> bool:
+        """Take an iterator of a loader to its place, unless it has come there by itself; whether anything was done."""
+        if node.get("ended"):
+            return False
+        live, drawn = self._made[number], self._value(node["drawn"])
+        if self._last and live._num_yielded == node["yielded"] and vars(live).get("_onthefly_drawn") == drawn:
+            return False
+        self._winder(Loading(node, self._value(node["loader"]), live, self._value))
+        return True
+
+    def _advance(self) -> None:
+        """Make iterators that can be made only over what is written."""
         for number, node in enumerate(self._nodes):
-            if node["kind"] == "loading" and not node.get("ended"):
-                self._winder(Loading(node, self._value(node["loader"]), self._made[number], self._value))
-        with undisturbed():
-            self._write_again()
-            for frame, given in zip(self._match.frames, self._match.image["frames"]):
-                self._write_frame(frame, given)
+            iterator = node["kind"] == "iterator" and remaking.advances(node)
+            if iterator and not remaking.stands(node, self._made[number]):
+                self._made[number] = remaking.advanced(node, self._value(node["over"]))
 
     def _check_tensor(self, node: dict[str, Any], live: Tensor) -> None:
         if "sample" in node and not torch.equal(sample_of(live.detach()), node["sample"]):
@@ -182,16 +206,6 @@ class Rebuild:
         told = openfiles.restore(live, node["file"], self._cut)
         if told:
             self.told.append(told)
-
-    def _write_again(self) -> None:
-        """What winding the loaders has moved, and iterators that can be made only over what is written."""
-        for number, node in enumerate(self._nodes):
-            if node["kind"] in ("random", "data"):
-                self._write(node, self._made[number])
-            elif (
-                node["kind"] == "iterator" and remaking.advances(node) and not remaking.stands(node, self._made[number])
-            ):
-                self._made[number] = remaking.advanced(node, self._value(node["over"]))
 
     # -- frames
 

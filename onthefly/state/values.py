@@ -111,6 +111,8 @@ def opaque(value: Any) -> dict[str, Any]:
     if full:
         return {"kind": "named", "full": full}
     node = {"kind": "opaque", "type": type_name(type(value))}
+    if not isinstance(value, _SILENT) and (hasattr(type(value), "__next__") or hasattr(type(value), "__await__")):
+        return {**node, "print": ""}  # it stands somewhere, nobody knows where
     return {**node, "print": fingerprint(value)} if is_unknown(value) else node
 
 

@@ -55,7 +55,7 @@ PACKAGES = (
     "skorch",
     "tqdm",
 )
-TORCH = ("torch.nn", "torch.optim", "torch.amp", "torch.cuda.amp", "torchvision.transforms")
+TORCH = ("torch.nn", "torch.optim", "torch.distributions", "torch.amp", "torch.cuda.amp", "torchvision.transforms")
 TRAINER = "onthefly.trainer"
 """Ours, and a training loop like that of any other library."""
 
