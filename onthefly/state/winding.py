@@ -136,6 +136,8 @@ def wind(loading: Loading, told: Callable[[int, int], None]) -> Any:
     if not isinstance(loader, DataLoader):
         raise Refused(f"the loader of {node['name']} is not there")
     iterator: Any = None
+    if getattr(loader, "_iterator", None) is not None:  # whose workers stay from pass to pass: others begin
+        loader._iterator = None
     for number, start in enumerate(node["starts"]):
         last = number == len(node["starts"]) - 1
         for token, state in start["generators"]:
@@ -158,6 +160,8 @@ def wind(loading: Loading, told: Callable[[int, int], None]) -> Any:
         raise Refused("a loader gives its samples in another order than it did",
                       "what its sampler draws from is not known: seed it")  # fmt: skip
     _become(loading.live, iterator)
+    if getattr(loader, "_iterator", None) is iterator:
+        loader._iterator = loading.live
     return iterator
 
 
