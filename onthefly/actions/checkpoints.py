@@ -106,7 +106,7 @@ class Checkpoints:
         self._unused: set[str] = set()
         """Names of tensors whose graphs are kept and never used."""
         self._tries = 0
-        """Checkpoints in a row that no other process could go on from."""
+        """Pause points in a row that no other process could go on from."""
         self._stalled = 0.0
         """Seconds that training waited for the newest."""
 
@@ -146,8 +146,8 @@ class Checkpoints:
         self._prepare()
         self._writer.submit(form, name, self._wrote, {"reason": why, "resume": resume})
         self._stalled = time.monotonic() - started
-        self._tries = self._tries + 1 if image is not None and image.obstacle else 0
-        if image is not None and 0 < self._tries <= MAX_TRIES and why != "end":
+        self._tries = 1
+        if image is not None and image.obstacle and why != "end":
             self._make_another(moment, why, image.waiting)
         return entry
 
@@ -164,7 +164,12 @@ class Checkpoints:
 
     def _take_again(self, moment: Moment, why: str, waiting: list[tuple[str, Any]]) -> None:
         self._unused.update(name for name, tensor in waiting if graph_of(tensor) == LIVE)
-        self.take(moment, why)
+        image, _ = outcome(Image, script_frames(sys._getframe(1)), self._deliveries.began, self._unused)  # pyright: ignore[reportPrivateUsage]
+        if image is None or not image.obstacle:
+            self.take(moment, why)
+        elif self._tries < MAX_TRIES:
+            self._tries += 1
+            self._make_another(moment, why, image.waiting)
 
     def save(self, moment: Moment, why: str, seconds: float) -> Entry:
         """Make one here and wait for the disk, so long at most. Raises ``Refused`` where it is not there by then."""

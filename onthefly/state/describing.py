@@ -101,7 +101,7 @@ def _data(image: Image, value: Any, name: str) -> dict[str, Any]:
     """A data set or a sampler: its plain attributes, those below it, and its random generators."""
     held: dict[str, Any] = vars(value) if hasattr(value, "__dict__") else {}
     return {
-        "kind": "data", "type": values.type_name(type(value)),
+        "kind": "data", "type": values.type_name(type(value)), "data": values.data_print(value),
         "attributes": {
             key: image.token(part, f"{name}.{key}") for key, part in held.items() if values.is_setting(part)
         },
@@ -111,7 +111,7 @@ def _data(image: Image, value: Any, name: str) -> dict[str, Any]:
 def _loader(image: Image, value: Any, name: str) -> dict[str, Any]:
     held = LOADER.read(vars(value))
     return {
-        "kind": "data", "type": values.type_name(type(value)),
+        "kind": "data", "type": values.type_name(type(value)), "data": values.data_print(value),
         "attributes": {
             key: image.token(part, f"{name}.{key}")
             for key, part in zip(held[::2], held[1::2])

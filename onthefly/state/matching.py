@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from types import FunctionType, GeneratorType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from onthefly.state.frames import has_own_variables, managed, variables
 from onthefly.state.iterators import kind_of, native, over
 from onthefly.state.kept import ATOMS
 from onthefly.state.tensors import grad_of, is_plain
-from onthefly.state.values import is_ours, type_name
+from onthefly.state.values import data_print, is_ours, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,32 +108,21 @@ class Match:
 
     def _fits(self, node: dict[str, Any], value: Any) -> bool:
         kind = node["kind"]
+        if kind in _OF_ONE_TYPE:
+            return type_name(type(value)) == node["type"] and (kind not in _FIT or _FIT[kind](node, value))
         if kind == "tensor":
             return self._tensor_fits(node, value)
-        if kind in ("object", "data", "iterator", "loading", "random", "opaque", "sequence", "file"):
-            return type_name(type(value)) == node["type"]
-        if kind == "file" and node["file"]["kind"] == "closed":
+        if kind in ("generator", "running"):
+            return isinstance(value, GeneratorType) and self._generator_fits(node, value)
+        return kind in _FIT and _FIT[kind](node, value)  # else immutable: built from its parts
+
+    def _generator_fits(self, node: dict[str, Any], value: GeneratorType[Any, Any, Any]) -> bool:
+        frame: Any = value.gi_frame
+        if frame is None:
             return False
-        if kind == "array":
-            same = type_name(type(value)) == node["type"] and list(value.shape) == node["shape"]
-            return same and str(value.dtype) == node["dtype"] and value.flags.writeable
-        if kind == "ours":
-            return is_ours(value)
-        if kind == "function":
-            return isinstance(value, FunctionType) and code_id(value.__code__) == node["code"]
-        if kind == "class":
-            return isinstance(value, type) and type_name(value) == node["qualified"]
-        if kind == "generator":
-            frame = value.gi_frame if isinstance(value, GeneratorType) else None
-            return frame is not None and not value.gi_running and "frame" in node and stands_at(frame, node["frame"])  # type: ignore[attr-defined]
-        if kind == "running":
-            frame = value.gi_frame if isinstance(value, GeneratorType) else None
-            return frame is not None and 0 <= node["frame"] < len(self.frames) and frame is self.frames[node["frame"]]
-        if kind == "method":
-            return isinstance(value, MethodType) and value.__func__.__name__ == node["called"]
-        if kind == "partial":
-            return isinstance(value, functools.partial)
-        return False  # immutable: built from its parts
+        if node["kind"] == "running":
+            return 0 <= node["frame"] < len(self.frames) and frame is self.frames[node["frame"]]
+        return not value.gi_running and "frame" in node and stands_at(frame, node["frame"])
 
     def _tensor_fits(self, node: dict[str, Any], value: Any) -> bool:
         """In the same way in its memory, and this memory for no other: views of one stay views of one."""
@@ -230,6 +219,25 @@ class Match:
             for (key, token), (live_key, part) in zip(unknown, list(dict.items(held))):
                 yield key, live_key
                 yield token, part
+
+
+def _array_fits(node: dict[str, Any], value: Any) -> bool:
+    return list(value.shape) == node["shape"] and str(value.dtype) == node["dtype"] and value.flags.writeable
+
+
+_OF_ONE_TYPE = ("object", "iterator", "loading", "random", "opaque", "sequence", "file", "array", "data")
+"""Kinds of which an object must have the node's type."""
+
+_FIT: dict[str, Callable[[dict[str, Any], Any], bool]] = {
+    "array": _array_fits,
+    "data": lambda node, value: data_print(value) == node["data"],
+    "file": lambda node, value: node["file"]["kind"] != "closed",
+    "ours": lambda node, value: is_ours(value),
+    "function": lambda node, value: isinstance(value, FunctionType) and code_id(value.__code__) == node["code"],
+    "class": lambda node, value: isinstance(value, type) and type_name(value) == node["qualified"],
+    "method": lambda node, value: isinstance(value, MethodType) and value.__func__.__name__ == node["called"],
+    "partial": lambda node, value: isinstance(value, functools.partial),
+}
 
 
 def stands_at(frame: FrameType, given: dict[str, Any]) -> bool:

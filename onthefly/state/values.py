@@ -23,10 +23,11 @@ from torch.utils.data import Dataset, Sampler
 
 from onthefly.bundle import arrays
 from onthefly.state.applying import FOREIGN
-from onthefly.state.codes import MISSING, name_of, named
+from onthefly.state.codes import MISSING, code_id, name_of, named
 from onthefly.state.kept import ATOMS
 from onthefly.state.random import generator_of
 from onthefly.state.script import is_ours as is_ours_file
+from onthefly.state.tensors import is_plain, sample_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +104,39 @@ def is_setting(value: Any, depth: int = 2) -> bool:
         parts: Any = value.values() if isinstance(value, dict) else value
         return depth > 0 and all(is_setting(part, depth - 1) for part in parts)
     return False
+
+
+def data_print(value: Any) -> str:
+    """A digest of what is data in the attributes of a data set or a loader, by samples: its settings are kept instead.
+
+    So one of two data sets of a class is not taken for the other, nor for one that has been read anew.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    held: dict[str, Any] = getattr(value, "__dict__", {})
+    for key in sorted(held):
+        if key != "_iterator" and not is_setting(held[key]):
+            _add(found, key, held[key], 3)
+    return found.hexdigest()
+
+
+def _add(found: Any, key: Any, value: Any, depth: int) -> None:
+    kind = type(value)
+    found.update(f"{key} {type_name(kind)} ".encode("utf-8", "backslashreplace"))
+    if isinstance(value, torch.Tensor):
+        found.update(f"{tuple(value.shape)}".encode())
+        if is_plain(value) and not value.requires_grad:
+            found.update(sample_of(torch.Tensor.detach(value)).cpu().numpy().tobytes())
+    elif arrays.kind(value) == "array":
+        found.update(f"{value.shape}".encode() + value.reshape(-1)[:: max(value.size // 4096, 1)].tobytes())
+    elif isinstance(value, FunctionType):
+        found.update(repr(code_id(value.__code__)).encode())
+    elif kind in _CONTAINERS:
+        found.update(f"{len(value)}".encode())
+        parts = list(value.items() if isinstance(value, dict) else () if isinstance(value, (set, frozenset)) else value)
+        for part in parts[:: max(len(parts) // 16, 1)] if depth else ():
+            _add(found, "", part, depth - 1)
+    elif kind in ATOMS:
+        found.update(repr(value).encode("utf-8", "backslashreplace"))
 
 
 def opaque(value: Any) -> dict[str, Any]:
