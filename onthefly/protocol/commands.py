@@ -16,7 +16,8 @@ MAX_SAMPLES = 4000
 """Of a subset in one command: a client's message has at most 64 KiB. A longer list takes several (``add``)."""
 
 Text = Annotated[str, msgspec.Meta(max_length=500)]
-Name = Annotated[str, msgspec.Meta(pattern=f"^(?:{RUN_PATTERN.pattern})?$")]
+Name = Annotated[str, msgspec.Meta(pattern=f"^(?:{RUN_PATTERN.pattern})?$(?!\\n)")]
+"""The last part is for Python, whose ``$`` is also before a newline at the end."""
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Index = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
