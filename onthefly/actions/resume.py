@@ -25,6 +25,7 @@ from onthefly.state import winding, written
 from onthefly.state.building import Unbuildable
 from onthefly.state.files import read_form
 from onthefly.state.frames import script_frames
+from onthefly.state.image import FORMAT
 from onthefly.state.matching import Match
 from onthefly.state.outputs import Outputs
 from onthefly.state.random import RandomStates
@@ -76,8 +77,8 @@ class Resume:
         self._next = 1
         self._reason = ""
         self._began = time.monotonic()
-        if not self._image:
-            raise Refused(f"{folder.name} holds no image of the script", "it was made by a version without --resume")
+        if self._image.get("format") != FORMAT:
+            self._fail(f"{folder.name} was made by a version of OnTheFly that describes a script in another way")
         self._plan()
 
     def give_up(self) -> None:

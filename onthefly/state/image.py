@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset(ATOMS)
 
+FORMAT = 1
+"""Of the image: raised when an older one cannot be read any more."""
+
 WRITTEN = 256 << 20
 """Bytes up to which a large tensor that nobody trains, but that was written into, is kept whole."""
 
@@ -105,7 +108,13 @@ class Image:
         self._alive.clear()
         self._numbers.clear()
         self.tensors.clear()
-        return {"frames": self.frames, "modules": self.modules, "logs": self.logs, "nodes": self.nodes}
+        return {
+            "format": FORMAT,
+            "frames": self.frames,
+            "modules": self.modules,
+            "logs": self.logs,
+            "nodes": self.nodes,
+        }
 
     def token(self, value: Any, name: str) -> Any:
         """What stands for that value."""
