@@ -109,7 +109,7 @@ ROWS = [
     Row(32, "something differs from `python script.py`", "nothing but our one line", ("parity/", "test_launch")),
     Row(33, "fork, spawn, forkserver, workers", "idle until they train, then in the session under their name",
         ("ranks/test_processes", "parity/")),
-    Row(34, "ranks of torchrun: one pauses, one dies", "all are held at one step, without a collective; the dead is named",
+    Row(34, "ranks of torchrun: one pauses, one dies", "all held at one step, without a collective; the dead is named",
         ("ranks/test_agreed", "ranks/test_broken", "hub/test_agreement")),
 ]  # fmt: skip
 
