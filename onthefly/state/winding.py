@@ -217,7 +217,7 @@ def _parts(loader: Any) -> Parts:
     if known is not None and all(one is other for one, other in zip(known.known_by, known_by)):
         return known
     found = _below(loader)
-    generators = list({id(one): one for part in found for one in generators_in(part, 1)}.values())
+    generators = list({id(one): one for part in [loader, *found] for one in generators_in(part, 1)}.values())
     samplers = [one for one in found if isinstance(one, Sampler)]
     elsewhere = isinstance(held.get("dataset"), IterableDataset) or not all(
         type(one).__module__ == Sampler.__module__
@@ -229,14 +229,15 @@ def _parts(loader: Any) -> Parts:
 
 
 def _below(loader: Any) -> list[Any]:
-    """The loader, its samplers and data sets, and those that they hold."""
+    """Its samplers and data sets, and those that they hold."""
     found: list[Any] = []
     pending: list[Any] = [loader]
     while pending and len(found) < 16:
         part = pending.pop()
         held: Any = getattr(part, "__dict__", None)
         if type(held) is dict and not any(part is one for one in found):
-            found.append(part)
+            if part is not loader:  # which nobody is to keep alive
+                found.append(part)
             pending += [held[name] for name in _BELOW if isinstance(held.get(name), (Dataset, Sampler))]
     return found
 
