@@ -106,7 +106,7 @@ export class BrowserHub implements Hub {
 
   /** Rejects with `NotServed` where the answer is no good one. */
   private async request(method: string, path: string, body?: object, signal?: AbortSignal): Promise<Response> {
-    const type = body && { "Content-Type": body instanceof Blob ? BUNDLE : "application/json" };
+    const type = method !== "GET" && { "Content-Type": body instanceof Blob ? BUNDLE : "application/json" };
     const answer = await fetch(new URL(`api/v1/${path}`, this.base), {
       method, headers: { ...this.headers(), ...type }, ...(body && { body: body instanceof Blob ? body : JSON.stringify(body) }), ...(signal && { signal }),
     });

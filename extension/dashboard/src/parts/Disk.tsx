@@ -15,17 +15,17 @@ export function Disk({ model, sessions }: { model: Model; sessions: readonly Ses
   return (
     <>
       <p class="total">
-        <strong>{format.size(bytes)}</strong> {budget ? `of ${format.size(budget)}` : "and no limit"}
+        <strong>{bytes ? format.size(bytes) : "nothing"}</strong> {budget ? `of ${format.size(budget)}` : "and no limit"}
         {budget > 0 && <progress value={Math.min(bytes, budget)} max={budget} aria-label="Share of the budget" />}
         <small>{`${format.size(free)} free on the disk · ${place}`}</small>
       </p>
       {budget > 0 && <p class="remark">Beyond that, the oldest that may go are deleted. ONTHEFLY_DATA_BUDGET sets how much all may take.</p>}
-      <div class="scroll high">
+      {sessions.length > 0 && <div class="scroll high">
         <table class="plain two" aria-label="Sessions on the disk">
           <thead><tr>{HEADS.map((head) => <th key={head} scope="col">{head}</th>)}</tr></thead>
           <tbody>{sessions.map((session) => <Row key={session.id} model={model} session={session} takes={storage.of(session.id)} />)}</tbody>
         </table>
-      </div>
+      </div>}
     </>
   );
 }

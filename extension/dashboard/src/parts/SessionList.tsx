@@ -46,7 +46,7 @@ export function SessionList({ model, onClose }: { model: Model; onClose: () => v
         <span class="grow" />
         <Import model={model} onDone={onClose} />
         <button aria-pressed={disk} title="What each takes on the disk: keep, delete" onClick={() => { setDisk(!disk); }}>
-          On the disk{storage.answer ? <small>{` ${format.size(storage.answer.bytes)}`}</small> : null}
+          On the disk{storage.answer?.bytes ? <small>{` ${format.size(storage.answer.bytes)}`}</small> : null}
         </button>
         <button class="quiet" onClick={onClose}>Close <kbd>esc</kbd></button>
       </div>
@@ -68,7 +68,7 @@ export function SessionList({ model, onClose }: { model: Model; onClose: () => v
           </li>
         ))}
       </ul>}
-      {!choices.length && <p class="empty">{`No session matches “${text}”.`}</p>}
+      {!choices.length && text && <p class="empty">{`No session matches “${text}”.`}</p>}
     </Dialog>
   );
 }

@@ -51,7 +51,7 @@ function Export({ model, session }: { model: Model; session: Session }) {
         ))}
       </div>
       <button data-first class="primary" disabled={model.connection !== "open" || storage.busy}>Export</button>
-      <small>to look at or to go on with on any machine; it holds the script and its log as they are</small>
+      <small>{parts.logs || parts.script ? "for any machine; script and log go in as they are: look before you give it away" : "for any machine"}</small>
       <div class="under"><Said storage={storage} /></div>
     </form>
   );
