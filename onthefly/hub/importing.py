@@ -215,7 +215,8 @@ def _finish(
     was = f", where it was {session.id}" if session.id != identifier else ""
     ended = f"; it was {session.state}" if session.state != "ended" else ""
     session.id, session.state, session.since, session.by = identifier, "imported", time.time(), ""
-    session.reason = f"imported from {bundle.path.name[:100]}{was}{ended}"
+    sent = bundle.path.name.startswith(files.PREFIX)  # over HTTP: it never had a name here
+    session.reason = f"imported{'' if sent else f' from {bundle.path.name[:100]}'}{was}{ended}"
     session.argv = discretion.arguments(session.argv)
     session.ended = session.ended or session.since
     session.samples, session.backwards, session.metrics = counts.samples, counts.backwards, counts.metrics
