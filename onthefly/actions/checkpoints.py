@@ -50,6 +50,9 @@ MAX_TRIES = 8
 SAVING_SECONDS = 10.0
 """The longest that the end of a script waits for its last checkpoint."""
 
+AT_END = "it was made when the script had come to its end"
+"""Why nobody can go on from such a one."""
+
 
 class Counters(NamedTuple):
     """What we count ourselves, and keep beside the script's state."""
@@ -139,10 +142,11 @@ class Checkpoints:
             )  # fmt: skip
             resume = image.obstacle or self._counters.in_force() if image is not None else f"{fault}"
             if why == "end":
-                resume = resume or "it was made when the script had come to its end"
+                resume = resume or AT_END
         finally:
             del frames  # they refer to this one
         entry = self._ring.add(name, place, why, held)
+        entry.resume = resume
         self._prepare()
         self._writer.submit(form, name, self._wrote, {"reason": why, "resume": resume})
         self._stalled = time.monotonic() - started
@@ -276,7 +280,7 @@ class Checkpoints:
                 name=entry.name, run=entry.place.run, step=entry.place.step, epoch=entry.place.epoch, time=entry.time,
                 why=row["reason"], memory=entry.bytes_memory, disk=entry.bytes_disk, fault=entry.error,
                 state="failed" if entry.error else "durable" if durable else "writing" if entry.awaited else "memory",
-                back=back, reason=reason,
+                back=back, reason=reason, resume=entry.resume,
             ))  # fmt: skip
         return found
 
@@ -298,9 +302,9 @@ class Checkpoints:
         self._writer.flush(SAVING_SECONDS)
         name = self._ring.name_for(place)
         form = Form.of(objects, place, random=RandomStates.take().tree())
-        self._ring.add(name, place, "end")
+        self._ring.add(name, place, "end").resume = AT_END
         self._prepare()
-        self._writer.submit(form, name, self._wrote, {"reason": "end"})
+        self._writer.submit(form, name, self._wrote, {"reason": "end", "resume": AT_END})
         self._writer.flush(SAVING_SECONDS)
 
     def close(self, seconds: float) -> None:

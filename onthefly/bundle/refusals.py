@@ -59,6 +59,12 @@ class NoSuchBundle(BundleError):
     code = "no_such_checkpoint"
 
 
+class Untrusted(BundleError):
+    """A bundle with parts that could run code when they are loaded: its taker has to say yes first."""
+
+    code = "untrusted"
+
+
 class NotWritten(BundleError):
     """The disk did not take it; nothing stands under a final name."""
 

@@ -24,8 +24,8 @@ import msgspec
 
 from onthefly.bundle import checks, discretion, files, names, source
 from onthefly.bundle.archive import Bundle
-from onthefly.bundle.refusals import Damaged, NotWritten
-from onthefly.errors import ExitCode, OnTheFlyError, Refused
+from onthefly.bundle.refusals import Damaged, NotWritten, Untrusted
+from onthefly.errors import ExitCode, OnTheFlyError
 from onthefly.hub import loading
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.controls import bounded
@@ -66,7 +66,7 @@ def import_bundle(file: Path, sessions: Path, *, trust: bool = False) -> str:
     with Bundle(file, max(0, shutil.disk_usage(sessions).free - SPARE)) as bundle:
         own = _own_id(bundle)
         if bundle.pickled and not trust:
-            raise Refused(f"{file.name} holds pickled objects ({', '.join(bundle.pickled[:5])}): to load them is to "
+            raise Untrusted(f"{file.name} holds pickled objects ({', '.join(bundle.pickled[:5])}): to load them is to "
                           "run what its maker put there",
                           "if you trust who made it: onthefly import --trust")  # fmt: skip
         identifier = own
@@ -169,6 +169,7 @@ def _row(name: str, about: dict[str, Any], size: int) -> CheckpointInfo:
         name=name, run=str(run), step=int(step or 0), epoch=int(epoch or 0), time=float(when or 0.0),
         why=why if why in _WHY else "asked", memory=0, disk=size, state="durable",
         reason="the script of an imported session does not run here",
+        resume=str(about.get("resume", "it was made by a version that could not resume"))[:MAX_TEXT],
     )  # fmt: skip
 
 
@@ -214,7 +215,8 @@ def _finish(
     was = f", where it was {session.id}" if session.id != identifier else ""
     ended = f"; it was {session.state}" if session.state != "ended" else ""
     session.id, session.state, session.since, session.by = identifier, "imported", time.time(), ""
-    session.reason = f"imported from {bundle.path.name[:100]}{was}{ended}"
+    sent = bundle.path.name.startswith(files.PREFIX)  # over HTTP: it never had a name here
+    session.reason = f"imported{'' if sent else f' from {bundle.path.name[:100]}'}{was}{ended}"
     session.argv = discretion.arguments(session.argv)
     session.ended = session.ended or session.since
     session.samples, session.backwards, session.metrics = counts.samples, counts.backwards, counts.metrics

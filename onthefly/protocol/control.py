@@ -51,6 +51,8 @@ class CheckpointInfo(msgspec.Struct, kw_only=True):
     """The script can go back to it now, in place."""
     reason: str = ""
     """Why not."""
+    resume: str = "it was not said whether one can"
+    """Why no other process can go on from it; empty: one can, once it is durable."""
 
 
 class SubsetInfo(msgspec.Struct, kw_only=True):

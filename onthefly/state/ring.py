@@ -56,6 +56,8 @@ class Entry:
     """``accepted`` (in memory), ``durable`` (on the disk)."""
     error: str = ""
     """Why it is not on the disk, where it should be."""
+    resume: str = "it was made by a version that could not resume"
+    """Why no other process can go on from it; empty: one can."""
     pinned: bool = False
     awaited: bool = False
     """It is being written, or waits for that."""
@@ -101,6 +103,7 @@ class Ring:
                 size = sum(member["bytes"] for member in about["members"]) + (path / folder.MANIFEST).stat().st_size
                 entry = Entry(name, place, str(about.get("reason", "asked")), float(about["time"]), path=path)
                 entry.bytes_disk, entry.durability, entry.pinned = size, "durable", about.get("pinned") is True
+                entry.resume = str(about.get("resume", entry.resume))
                 found.append(entry)
             except BundleError as error:
                 damaged.append(error.message)

@@ -161,7 +161,7 @@ def test_the_page_gets_one_too_and_sends_one(hub: Running, tmp_path: Path) -> No
                        Content_Type="application/zip")[0] == 415  # fmt: skip
     trusted = forge(tmp_path / "b.otf", {**good(tmp_path), "trusted/x.pkl": b"x"}).read_bytes()
     status, answer = send(trusted)
-    assert (status, "trusted/x.pkl" in answer["error"]["message"]) == (409, True)
+    assert (status, answer["error"]["code"], "trusted/x.pkl" in answer["error"]["message"]) == (409, "untrusted", True)
     assert len(hub.json("sessions")["sessions"]) == 2
     assert not list((tmp_path / "data").rglob(".tmp-*"))
 

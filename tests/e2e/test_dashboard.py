@@ -36,6 +36,14 @@ def test_a_person_watches_and_steers_a_training(walk: str, home: Home) -> None:
     _drive(walk, address, *shots, environment=home.environment)
 
 
+@pytest.mark.timeout(120)
+def test_a_person_exports_a_session_deletes_it_and_takes_it_in_again(home: Home) -> None:
+    ended = home.watched("--autosave", "1s", str(DIGITS), "--epochs", "1")
+    assert ended.code == 0, ended.err
+    address = home.run(sys.executable, "-m", "onthefly", "dashboard", "--url").out.decode().strip()
+    _drive("sessions.mjs", address, environment=home.environment)
+
+
 @FULL
 def test_every_part_under_control_is_drawn_and_nothing_moves() -> None:
     _drive("made.mjs", environment=os.environ)

@@ -19,6 +19,7 @@ export interface Arguments {
   keep: wire.Keep;
   drop: wire.Drop;
   rewind: wire.Rewind;
+  reset: wire.Reset;
   trial: wire.Trial;
   choose: wire.Choose;
   watch: wire.Watch;

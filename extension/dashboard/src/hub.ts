@@ -1,6 +1,6 @@
 // The seam between the page and the hub: one small interface, so that a browser (WebSocket) and an editor's webview
 // (postMessage to the extension host, which holds the token) serve the same page.
-import type { ClientMessage, Fault, HubEvent } from "./protocol";
+import type { ClientMessage, ExportRequest, Fault, HubEvent } from "./protocol";
 import type { Columns } from "./columns";
 
 /** How the page stands with the hub. `denied`: it has no token, or one of an earlier hub. */
@@ -19,6 +19,10 @@ export interface Hub {
   send(message: ClientMessage): boolean;
   /** `GET /api/v1/<path>`, decoded. Rejects with `NotServed` where the hub answers that it will not. */
   get(path: string): Promise<unknown>;
+  /** The same with a request that changes what is kept; a `Blob` is a bundle. */
+  ask(method: "POST" | "DELETE", path: string, body?: object): Promise<unknown>;
+  /** Put a session into a file of the person's. False: they closed the dialogue. */
+  bundle(session: string, wanted: ExportRequest): Promise<boolean>;
   /** Hand a file that the page made to the person. */
   save(name: string, content: Blob): Promise<void>;
 }
@@ -28,10 +32,12 @@ const NO_ROUTE = "http_404";
 
 /** The hub answered, and not with what was asked. */
 export class NotServed extends Error {
+  readonly code: string;
   readonly unknownRoute: boolean;
 
   constructor({ code, message, remedy }: Fault) {
     super([message, remedy].filter(Boolean).join(": "));
+    this.code = code;
     this.unknownRoute = code === NO_ROUTE;
   }
 }
@@ -40,4 +46,10 @@ export class NotServed extends Error {
 export function why(error: unknown, part: string): string {
   if (error instanceof NotServed) return error.unknownRoute ? `This hub is older than the page and keeps no ${part}.` : `${error.message}.`;
   return `The hub did not answer; it is asked again.`;
+}
+
+/** For a person: why what they asked for was not done. */
+export function fault(error: unknown): string {
+  if (error instanceof NotServed) return error.unknownRoute ? "this hub is older than the page, and cannot do that" : error.message;
+  return "the hub did not answer: look whether it was done";
 }

@@ -11,6 +11,7 @@ import { BESIDE, TILES } from "./metrics";
 import type { HubEvent, Session } from "./protocol";
 import { SampleStore } from "./samples";
 import { Series } from "./series";
+import { StorageStore } from "./storage";
 
 /** As many as a subscription may name. */
 const MAX_METRICS = 16;
@@ -39,6 +40,7 @@ export class Model {
   readonly logs: LogStore;
   readonly machine: Machine;
   readonly samples: SampleStore;
+  readonly storage: StorageStore;
 
   private curves = new Map<string, Series>();
   /** By part of the page: the metrics that it shows. */
@@ -56,6 +58,7 @@ export class Model {
     this.logs = new LogStore(hub, changed);
     this.machine = new Machine(hub, changed);
     this.samples = new SampleStore(hub, changed);
+    this.storage = new StorageStore(hub, changed);
   }
 
   subscribe(listener: () => void): () => void {
@@ -160,6 +163,24 @@ export class Model {
   follow(session: string): void {
     this.followed = null;
     this.ask(session);
+  }
+
+  /** Delete a session that does not run; if it is shown, the newest of the others is from then on. */
+  async remove(session: Session): Promise<void> {
+    if (!(await this.storage.remove(session))) return;
+    this.sessions = this.sessions.filter(({ id }) => id !== session.id);
+    if (this.session?.id === session.id) {
+      this.session = null;
+      this.follow("last");
+    }
+    this.changed();
+  }
+
+  /** Take a bundle in, and show it. */
+  async import(file: Blob, trust = false): Promise<boolean> {
+    const found = await this.storage.import(file, trust);
+    if (found) this.follow(found.id);
+    return found !== null;
   }
 
   private followKernel(): void {

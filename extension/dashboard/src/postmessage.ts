@@ -1,7 +1,7 @@
 // The editor's way to the hub: messages to the extension host, which holds the token and speaks to the hub for the page.
 import { decodeColumns } from "./columns";
 import { NotServed, type Connection, type Hub, type Listener } from "./hub";
-import type { ClientMessage, ErrorAnswer, HubEvent } from "./protocol";
+import type { ClientMessage, ErrorAnswer, ExportRequest, HubEvent } from "./protocol";
 import type { FromPage, Kept, ToPage } from "./wire";
 
 /** What the editor gives a webview. */
@@ -16,7 +16,7 @@ const ANSWER_MS = 30_000;
 interface Question {
   resolve: (body: unknown) => void;
   reject: (reason: Error) => void;
-  timer: ReturnType<typeof setTimeout>;
+  timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 export class EditorHub implements Hub {
@@ -47,18 +47,33 @@ export class EditorHub implements Hub {
   }
 
   get(path: string): Promise<unknown> {
-    const id = ++this.asked;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => { this.answer(id, false, ""); }, ANSWER_MS);
-      this.questions.set(id, { resolve, reject, timer });
-      this.webview.postMessage({ type: "get", id, path });
-    });
+    return this.question((id) => ({ type: "get", id, path }), ANSWER_MS);
+  }
+
+  async ask(method: "POST" | "DELETE", path: string, body?: object): Promise<unknown> {
+    if (!(body instanceof Blob)) return this.question((id) => ({ type: "ask", id, method, path, body: body ? JSON.stringify(body) : "" }), ANSWER_MS);
+    const bytes = await body.arrayBuffer();
+    return this.question((id) => ({ type: "ask", id, method, path, body: bytes }));
+  }
+
+  async bundle(session: string, wanted: ExportRequest): Promise<boolean> {
+    return (await this.question((id) => ({ type: "bundle", id, session, wanted }))) === true;
   }
 
   /** The host asks where to; a webview has no downloads. */
   async save(name: string, content: Blob): Promise<void> {
     const bytes = await content.arrayBuffer();
     this.webview.postMessage({ type: "save", name, content: bytes });
+  }
+
+  /** Post it, and wait for the answer: so long at most, or for ever where a person may be asked meanwhile. */
+  private question(message: (id: number) => FromPage, milliseconds?: number): Promise<unknown> {
+    const id = ++this.asked;
+    return new Promise((resolve, reject) => {
+      const timer = milliseconds === undefined ? undefined : setTimeout(() => { this.answer(id, false, ""); }, milliseconds);
+      this.questions.set(id, { resolve, reject, timer });
+      this.webview.postMessage(message(id));
+    });
   }
 
   private receive(message: ToPage, listener: Listener): void {

@@ -48,6 +48,7 @@ export interface CheckpointInfo {
   fault?: string;
   back?: boolean;
   reason?: string;
+  resume?: string;
 }
 
 /** How the script goes on after a trial: with the change, without it, or from before both (``neither``). */

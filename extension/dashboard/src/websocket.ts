@@ -2,12 +2,16 @@
 import { decodeColumns } from "./columns";
 import { download } from "./download";
 import { NotServed, type Hub, type Listener } from "./hub";
-import type { ClientMessage, ErrorAnswer, HubEvent } from "./protocol";
+import type { ClientMessage, ErrorAnswer, ExportRequest, HubEvent } from "./protocol";
 
 const PING_MS = 2500;
 /** Without any message for so long (pings are answered), the hub counts as gone although its socket is open. */
 const SILENT_MS = 8000;
 const ASK_MS = 3000;
+/** A request without an answer by then failed: what asks again and again would stand still. */
+const ANSWER_MS = 20_000;
+/** A bundle's media type. */
+const BUNDLE = "application/zip";
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 10_000;
 
@@ -81,9 +85,18 @@ export class BrowserHub implements Hub {
   }
 
   async get(path: string): Promise<unknown> {
-    const answer = await fetch(new URL(`api/v1/${path}`, this.base), { headers: this.headers() });
-    if (!answer.ok) throw new NotServed(((await answer.json()) as ErrorAnswer).error);
-    return answer.json();
+    return (await this.request("GET", path, undefined, AbortSignal.timeout(ANSWER_MS))).json();
+  }
+
+  /** Of a bundle nobody knows how long it takes. */
+  async ask(method: "POST" | "DELETE", path: string, body?: object): Promise<unknown> {
+    return (await this.request(method, path, body, body instanceof Blob ? undefined : AbortSignal.timeout(ANSWER_MS))).json();
+  }
+
+  async bundle(session: string, wanted: ExportRequest): Promise<boolean> {
+    const answer = await this.request("POST", `sessions/${session}/export`, wanted);
+    download(`${session}.otf`, await answer.blob());
+    return true;
   }
 
   save(name: string, content: Blob): Promise<void> {
@@ -91,7 +104,17 @@ export class BrowserHub implements Hub {
     return Promise.resolve();
   }
 
-  private headers(): HeadersInit {
+  /** Rejects with `NotServed` where the answer is no good one. */
+  private async request(method: string, path: string, body?: object, signal?: AbortSignal): Promise<Response> {
+    const type = method !== "GET" && { "Content-Type": body instanceof Blob ? BUNDLE : "application/json" };
+    const answer = await fetch(new URL(`api/v1/${path}`, this.base), {
+      method, headers: { ...this.headers(), ...type }, ...(body && { body: body instanceof Blob ? body : JSON.stringify(body) }), ...(signal && { signal }),
+    });
+    if (!answer.ok) throw new NotServed(((await answer.json()) as ErrorAnswer).error);
+    return answer;
+  }
+
+  private headers(): Record<string, string> {
     return { Authorization: `Bearer ${this.token ?? ""}` };
   }
 }

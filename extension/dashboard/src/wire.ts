@@ -1,7 +1,7 @@
 // What the page in an editor's webview and the extension host say to each other. The host holds the token and the hub's
 // socket; nothing here carries either.
 import type { Connection } from "./hub";
-import type { ClientMessage } from "./protocol";
+import type { ClientMessage, ExportRequest } from "./protocol";
 
 export type FromPage =
   /** The page has loaded and listens. */
@@ -9,6 +9,10 @@ export type FromPage =
   | { type: "send"; message: ClientMessage }
   /** `GET /api/v1/<path>`; answered with `got` of the same id. */
   | { type: "get"; id: number; path: string }
+  /** A change of what is kept; answered likewise. `body`: JSON, or a bundle's bytes. */
+  | { type: "ask"; id: number; method: "POST" | "DELETE"; path: string; body: string | ArrayBuffer }
+  /** A session into a file that the host asks for; answered with `true`, or `false` where none was named. */
+  | { type: "bundle"; id: number; session: string; wanted: ExportRequest }
   | { type: "save"; name: string; content: ArrayBuffer }
   /** Which session is shown from now on, and its name; `last` stands for whichever is the newest. */
   | { type: "shows"; session: string; name: string };

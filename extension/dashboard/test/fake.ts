@@ -3,7 +3,7 @@ import type { Hub, Listener } from "../src/hub";
 import { Model } from "../src/model";
 import type { Columns } from "../src/columns";
 import type { Learned, Recorded } from "../src/samples";
-import type { ClientMessage, Histogram, HubStatus, LogEntry, Session } from "../src/protocol";
+import type { ClientMessage, ExportRequest, Histogram, HubStatus, LogEntry, Session } from "../src/protocol";
 
 export class FakeHub implements Hub {
   sent: ClientMessage[] = [];
@@ -27,6 +27,19 @@ export class FakeHub implements Hub {
   save(name: string): Promise<void> {
     this.saved.push(name);
     return Promise.resolve();
+  }
+
+  /** Changes that were asked for, and what each is answered with; may throw. */
+  changes: [method: string, path: string, body?: object][] = [];
+  change: (method: string, path: string, body?: object) => unknown = () => ({});
+  ask(method: string, path: string, body?: object): Promise<unknown> {
+    this.changes.push(body ? [method, path, body] : [method, path]);
+    return new Promise((resolve) => { resolve(this.change(method, path, body)); });
+  }
+
+  bundle(session: string, wanted: ExportRequest): Promise<boolean> {
+    this.changes.push(["bundle", session, wanted]);
+    return new Promise((resolve) => { resolve(this.change("bundle", session, wanted) !== false); });
   }
 
   get(path: string): Promise<unknown> {

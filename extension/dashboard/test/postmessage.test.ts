@@ -57,6 +57,16 @@ describe("EditorHub", () => {
     expect(hub.send({ type: "ping" })).toBe(false);
   });
 
+  it("has the host change what is kept, and a session put into a file", async () => {
+    const answers = Promise.all([hub.ask("POST", "sessions/a/pin", { pinned: true }), hub.ask("POST", "import", new Blob(["x"])), hub.bundle("a", { logs: false })]);
+    await vi.waitFor(() => { expect(posted).toHaveLength(4); });
+    expect(posted).toContainEqual({ type: "ask", id: 1, method: "POST", path: "sessions/a/pin", body: '{"pinned":true}' });
+    expect(posted).toContainEqual({ type: "bundle", id: 2, session: "a", wanted: { logs: false } });
+    expect(posted[3]).toMatchObject({ type: "ask", id: 3, path: "import" });
+    for (const [id, body] of [[1, "{}"], [2, "false"], [3, '{"id": "b"}']] as const) say({ type: "got", id, ok: true, body });
+    expect(await answers).toEqual([{}, { id: "b" }, false]);
+  });
+
   it("ties answers to questions, and tells a refusal from silence", async () => {
     const [good, refused] = [hub.get("hub"), hub.get("sessions/x")];
     say({ type: "got", id: 2, ok: false, body: '{"error": {"code": "no_session", "message": "no session"}}' });

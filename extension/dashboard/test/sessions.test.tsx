@@ -19,7 +19,7 @@ afterEach(() => { render(null, root); });
 const old = session({ id: "aaaaaaaa", name: "old.py", project: "birds", state: "ended", started: 100, ended: 190 });
 const young = session({ started: 200 });
 const options = () => [...root.querySelectorAll("[role=option]")].map(({ textContent }) => textContent);
-const field = () => root.querySelector<HTMLInputElement>("dialog input");
+const field = () => root.querySelector<HTMLInputElement>("dialog input[type=text]");
 const draw = (model: Model) => act(() => { render(<App model={model} />, root); });
 const press = (name: string, target: Element | null = document.body) =>
   act(() => { target?.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true })); });

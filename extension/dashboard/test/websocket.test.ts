@@ -108,4 +108,20 @@ describe("BrowserHub", () => {
     await expect(hub.get("sessions/x")).rejects.toMatchObject({ message: "no session 'x': onthefly ps lists them", unknownRoute: false });
     await expect(hub.get("hub")).rejects.toMatchObject({ unknownRoute: true });
   });
+
+  it("gives up a request that never returns, and says of what kind a change is", async () => {
+    vi.useRealTimers();
+    const asked: [string, RequestInit][] = [];
+    vi.stubGlobal("fetch", (address: URL, options: RequestInit) => {
+      asked.push([address.pathname, options]);
+      return Promise.resolve({ ok: true, json: () => Promise.resolve({}), blob: () => Promise.resolve(new Blob(["x"])) });
+    });
+    const hub = new BrowserHub("t", new URL("http://127.0.0.1:47621/"));
+    await hub.get("storage");
+    await hub.ask("DELETE", "sessions/a");
+    await hub.ask("POST", "import", new Blob(["x"]));
+    expect(asked.map(([path, { method, signal, headers }]) => [path, method, signal instanceof AbortSignal, (headers as Record<string, string>)["Content-Type"]])).toEqual([
+      ["/api/v1/storage", "GET", true, undefined], ["/api/v1/sessions/a", "DELETE", true, "application/json"], ["/api/v1/import", "POST", false, "application/zip"],
+    ]);
+  });
 });

@@ -1,9 +1,12 @@
 // What the commands do to sessions: which session is meant, and what became of it.
 import type { Session } from "../../dashboard/src/protocol";
 import * as format from "../../dashboard/src/format";
+import { resetCommand } from "../../dashboard/src/resumes";
 import type { Editor } from "./editor";
 import { live, type Sessions } from "./sessions";
 import { foremost } from "./status";
+
+const COPY = "Copy Command";
 
 export class Actions {
   constructor(
@@ -27,6 +30,21 @@ export class Actions {
   /** Keep the state of this moment. */
   async checkpoint(given: unknown): Promise<void> {
     await this.send("checkpoint", given, live);
+  }
+
+  /** Back to the first step; where that is refused, the command that does it from a terminal is offered. */
+  async reset(given: unknown): Promise<void> {
+    const session = await this.session("reset", given, ({ state }) => state !== "imported");
+    if (!session) return;
+    const command = resetCommand(session);
+    if (!live(session)) {
+      await this.offer(`${session.name} is ${session.state}: it begins again from a terminal, as a run of its own.`, command);
+      return;
+    }
+    const detail = "It goes back to its first step, in place, as a run of its own. What was trained since stays in the records.";
+    if (!(await this.editor.sure(`Reset ${session.name}?`, detail, "Reset"))) return;
+    const { fine, text } = await this.sessions.command(session, "reset");
+    if (!fine) await this.offer(`${text}.`, command);
   }
 
   async stop(given: unknown): Promise<void> {
@@ -65,6 +83,10 @@ export class Actions {
   private async send(name: string, given: unknown, fits: (session: Session) => boolean): Promise<void> {
     const session = await this.session(name, given, fits);
     if (session) await this.tell(session, name);
+  }
+
+  private async offer(text: string, command: string): Promise<void> {
+    if ((await this.editor.say("warning", text, COPY)) === COPY) await this.editor.copy(command);
   }
 
   private async tell(session: Session, name: string): Promise<void> {

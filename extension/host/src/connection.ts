@@ -10,6 +10,8 @@ const PING_MS = 2500;
 const SILENT_MS = 8000;
 const ASK_MS = 30_000;
 const PROVE_MS = 3000;
+/** A bundle's media type. */
+const BUNDLE = "application/zip";
 const LONGEST_RETRY = 5000;
 /** The hub's limit for a client's message. */
 const MAX_MESSAGE = 64 * 1024;
@@ -111,15 +113,25 @@ export class Connection {
   }
 
   /** A request of the hub's HTTP interface; `body` makes it a POST. An `Error` where there is no answer. */
-  async ask(path: string, body?: object): Promise<Answered> {
-    if (!this.hub) throw new Error("the hub is not connected");
-    const answer = await fetch(new URL(`api/v1/${path}`, address(this.hub)), {
-      headers: { Authorization: `Bearer ${this.hub.token}`, ...(body && { "Content-Type": "application/json" }) },
-      ...(body && { method: "POST", body: JSON.stringify(body) }),
-      redirect: "error",
-      signal: AbortSignal.timeout(ASK_MS),
-    });
+  async ask(path: string, body?: object, method = body ? "POST" : "GET"): Promise<Answered> {
+    const answer = await this.request(path, { method, ...(method !== "GET" && json(body)), signal: AbortSignal.timeout(ASK_MS) });
     return { ok: answer.ok, body: await answer.arrayBuffer() };
+  }
+
+  /** The same with bytes either way: of a bundle nobody knows how long it takes, nor does it have to fit into memory. */
+  async upload(path: string, content: Blob | ReadableStream<Uint8Array>): Promise<Answered> {
+    const answer = await this.request(path, { method: "POST", body: content, duplex: "half", headers: { "Content-Type": BUNDLE } });
+    return { ok: answer.ok, body: await answer.arrayBuffer() };
+  }
+
+  async download(path: string, body: object): Promise<Response> {
+    return this.request(path, { method: "POST", ...json(body) });
+  }
+
+  private async request(path: string, options: Omit<RequestInit, "headers"> & { headers?: Record<string, string>; duplex?: "half" }): Promise<Response> {
+    if (!this.hub) throw new Error("the hub is not connected");
+    const headers = { ...options.headers, Authorization: `Bearer ${this.hub.token}` };
+    return fetch(new URL(`api/v1/${path}`, address(this.hub)), { ...options, headers, redirect: "error" });
   }
 
   /** The hub that is connected. */
@@ -214,6 +226,10 @@ export class Connection {
       socket.close();
     }
   }
+}
+
+function json(body?: object): { body?: string; headers: Record<string, string> } {
+  return { ...(body && { body: JSON.stringify(body) }), headers: { "Content-Type": "application/json" } };
 }
 
 /** Why what answers there is not the hub of that file; empty if it is. The token goes to nobody who cannot show it. */

@@ -99,6 +99,8 @@ export interface Editor {
   choose<T>(title: string, choices: { label: string; description: string; value: T }[]): Promise<T | undefined>;
   /** Where to, by a dialogue; undefined if it was closed. */
   whereTo(name: string, kinds: Record<string, string[]>): Promise<string | undefined>;
+  /** Which file, likewise. */
+  whereFrom(title: string, kinds: Record<string, string[]>): Promise<string | undefined>;
   write(path: string, content: Uint8Array): Promise<void>;
   log(text: string): void;
 

@@ -1,5 +1,6 @@
 // A session's records into a file, as the hub renders them.
 import type { Session } from "../../dashboard/src/protocol";
+import { said } from "./answers";
 import type { Editor } from "./editor";
 import type { Sessions } from "./sessions";
 
@@ -25,14 +26,4 @@ export async function exportRecords(session: Session, sessions: Sessions, editor
   if (!ok) throw new Error(said(body));
   await editor.write(place, new Uint8Array(body));
   await editor.say("info", `${place}: ${body.byteLength.toLocaleString("en-US")} bytes.`);
-}
-
-/** The hub's words for why not. */
-function said(body: ArrayBuffer): string {
-  try {
-    const { error } = JSON.parse(new TextDecoder().decode(body)) as { error: { message: string; remedy?: string } };
-    return [error.message, error.remedy].filter(Boolean).join(": ");
-  } catch {
-    return "the hub did not say why";
-  }
 }

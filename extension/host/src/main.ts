@@ -1,7 +1,9 @@
 // Puts the parts together, against the editor as this extension sees it.
 import * as path from "node:path";
 import type { Connection as State } from "../../dashboard/src/hub";
+import type { Session } from "../../dashboard/src/protocol";
 import { Actions } from "./actions";
+import { Bundles } from "./bundles";
 import { openInBrowser } from "./browser";
 import type { Editor } from "./editor";
 import { exportRecords } from "./exports";
@@ -12,7 +14,7 @@ import { Python, reason, type Execute } from "./python";
 import { row } from "./rows";
 import { findHub, type Environment, type Found } from "./runtime";
 import { Runs } from "./runs";
-import { Sessions } from "./sessions";
+import { live, Sessions } from "./sessions";
 import { Status } from "./status";
 
 const VIEW = "onthefly.sessions";
@@ -24,6 +26,7 @@ export class OnTheFly {
   readonly pages: Pages;
   private readonly runs: Runs;
   private readonly actions: Actions;
+  private readonly bundles: Bundles;
   private readonly python: Python;
   /** Why the hub that was asked for did not start. */
   private trouble = "";
@@ -37,9 +40,10 @@ export class OnTheFly {
     const find = (): Found => findHub(env);
     this.python = new Python(editor, execute);
     this.sessions = new Sessions(find);
-    this.pages = new Pages(editor, find, (state) => this.advice(state), (name, content) => this.save(name, content));
+    this.pages = new Pages(editor, find, (state) => this.advice(state), (name, content) => this.save(name, content), (session, wanted) => this.bundles.save(session, wanted));
     this.runs = new Runs(editor, this.python, () => { this.pages.show(); }, () => { this.relens(); });
     this.actions = new Actions(editor, this.sessions);
+    this.bundles = new Bundles(editor, this.sessions, (id) => { this.pages.show(id); });
   }
 
   start(): void {
@@ -67,7 +71,11 @@ export class OnTheFly {
   }
 
   private commands(): void {
-    const { actions, runs } = this;
+    const { actions, bundles, runs } = this;
+    const of = (purpose: string, work: (session: Session) => Promise<void>, fits: (session: Session) => boolean = () => true) => async (given: unknown) => {
+      const session = await actions.session(purpose, given, fits);
+      if (session) await work(session);
+    };
     const all: Record<string, (given: unknown) => Promise<void>> = {
       run: (given) => runs.run(file(given)),
       debug: (given) => runs.debug(file(given)),
@@ -80,7 +88,12 @@ export class OnTheFly {
       checkpoint: (given) => actions.checkpoint(given),
       stop: (given) => actions.stop(given),
       toggle: () => actions.toggle(),
-      export: (given) => this.export(given),
+      reset: (given) => actions.reset(given),
+      export: of("export", (session) => exportRecords(session, this.sessions, this.editor)),
+      exportBundle: of("export", (session) => bundles.export(session)),
+      importBundle: () => this.import(),
+      copyResume: of("resume", (session) => bundles.copyResume(session)),
+      delete: of("delete", (session) => bundles.remove(session), (session) => !live(session)),
       install: () => runs.install(),
       getStarted: () => this.editor.execute("workbench.action.openWalkthrough", "onthefly.onthefly#start", false),
     };
@@ -147,9 +160,11 @@ export class OnTheFly {
     await openInBrowser(this.sessions.connection, this.editor, this.env);
   }
 
-  private async export(given: unknown): Promise<void> {
-    const session = await this.actions.session("export", given, () => true);
-    if (session) await exportRecords(session, this.sessions, this.editor);
+  private async import(): Promise<void> {
+    if (await this.ensureHub()) {
+      await this.sessions.connection.reached();
+      await this.bundles.import();
+    } else if (this.trouble) await this.editor.say("warning", `No hub is running. ${this.trouble}`);
   }
 
   /** A file that a page made. */

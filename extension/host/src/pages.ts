@@ -1,8 +1,9 @@
 // The dashboard's pages: each webview has a connection of its own, whose messages go to and fro here. Nothing of a page is
 // believed: what it asks for is checked, and the token never goes there.
 import type { Connection as State } from "../../dashboard/src/hub";
+import type { ErrorAnswer, ExportRequest } from "../../dashboard/src/protocol";
 import type { FromPage, ToPage } from "../../dashboard/src/wire";
-import { Connection, type Listener } from "./connection";
+import { Connection, type Answered, type Listener } from "./connection";
 import type { Editor, Panel } from "./editor";
 import { page } from "./page";
 import { reason } from "./python";
@@ -15,7 +16,10 @@ const MAX_WAITING = 500;
 const MAX_PATH = 2000;
 const MAX_TITLE = 60;
 /** What a page may ask the hub for: its own interface, by names and queries. */
-const PATH = /^(?:hub|sessions(?:\/[A-Za-z0-9]{1,16}(?:\/[a-z]+(?:\/\d+)?)?)?)(?:\?[^#\s\\]*)?$/;
+const PATH = /^(?:hub|storage|sessions(?:\/[A-Za-z0-9]{1,16}(?:\/[a-z]+(?:\/\d+)?)?)?)(?:\?[^#\s\\]*)?$/;
+/** What it may have changed. */
+const CHANGES: Record<string, RegExp> = { POST: /^(?:sessions\/[A-Za-z0-9]{1,16}\/pin|import(?:\?trust=yes)?)$/, DELETE: /^sessions\/[A-Za-z0-9]{1,16}$/ };
+const SESSION = /^[A-Za-z0-9]{1,16}$/;
 const CLIENT_MESSAGES: ReadonlySet<unknown> = new Set(["subscribe", "command", "ping"]);
 
 interface Page {
@@ -33,6 +37,8 @@ export class Pages {
     /** What a person can do while it stands so with the hub. */
     private readonly advice: (state: State) => string,
     private readonly save: (name: string, content: Uint8Array) => Promise<void>,
+    /** A session into a file that the person names; false if they named none. */
+    private readonly bundle: (session: string, wanted: ExportRequest) => Promise<boolean>,
   ) {
     editor.panels(KIND, (panel, state) => { this.add(panel, kept(state)); });
   }
@@ -97,6 +103,12 @@ export class Pages {
       case "get":
         await post({ type: "got", id: told.id, ...(await this.get(from.connection, told.path)) });
         break;
+      case "ask":
+        await post({ type: "got", id: told.id, ...(await this.change(from.connection, told)) });
+        break;
+      case "bundle":
+        await post({ type: "got", id: told.id, ...(await this.bundled(told.session, told.wanted)) });
+        break;
       case "save":
         await this.save(told.name, new Uint8Array(told.content)).catch((error: unknown) => this.editor.say("error", `Not saved: ${reason(error)}`));
         break;
@@ -107,14 +119,42 @@ export class Pages {
     }
   }
 
-  private async get(connection: Connection, path: string): Promise<{ ok: boolean; body: string }> {
-    if (path.length > MAX_PATH || !PATH.test(path)) return { ok: false, body: "" };
+  private async get(connection: Connection, path: string): Promise<Text> {
+    if (path.length > MAX_PATH || !PATH.test(path)) return NOTHING;
+    return text(connection.ask(path));
+  }
+
+  private async change(connection: Connection, { method, path, body }: Extract<FromPage, { type: "ask" }>): Promise<Text> {
+    if (!CHANGES[method]?.test(path)) return NOTHING;
+    if (typeof body !== "string") return text(connection.upload(path, new Blob([body])));
+    return text(connection.ask(path, body ? (JSON.parse(body) as object) : undefined, method));
+  }
+
+  private async bundled(session: string, wanted: ExportRequest): Promise<Text> {
+    if (!SESSION.test(session)) return NOTHING;
     try {
-      const { ok, body } = await connection.ask(path);
-      return { ok, body: new TextDecoder().decode(body) };
-    } catch {
-      return { ok: false, body: "" };
+      return { ok: true, body: JSON.stringify(await this.bundle(session, wanted)) };
+    } catch (error) {
+      return { ok: false, body: JSON.stringify({ error: { code: "failed", message: reason(error) } } satisfies ErrorAnswer) };
     }
+  }
+}
+
+/** What a page is answered. */
+interface Text {
+  ok: boolean;
+  body: string;
+}
+
+/** Where there is no answer, or what was asked for is nothing of a page's. */
+const NOTHING: Text = { ok: false, body: "" };
+
+async function text(answer: Promise<Answered>): Promise<Text> {
+  try {
+    const { ok, body } = await answer;
+    return { ok, body: new TextDecoder().decode(body) };
+  } catch {
+    return NOTHING;
   }
 }
 
@@ -126,6 +166,8 @@ function read(message: unknown): FromPage | null {
     start: () => true,
     send: () => CLIENT_MESSAGES.has((fields["message"] as { type?: unknown } | null | undefined)?.type),
     get: () => typeof fields["id"] === "number" && typeof fields["path"] === "string",
+    ask: () => typeof fields["id"] === "number" && typeof fields["path"] === "string" && typeof fields["method"] === "string" && Object.hasOwn(CHANGES, fields["method"]) && content(fields["body"]),
+    bundle: () => typeof fields["id"] === "number" && typeof fields["session"] === "string" && typeof fields["wanted"] === "object" && fields["wanted"] !== null,
     save: () => typeof fields["name"] === "string" && fields["content"] instanceof ArrayBuffer,
     shows: () => typeof fields["session"] === "string" && typeof fields["name"] === "string",
   };
@@ -133,8 +175,18 @@ function read(message: unknown): FromPage | null {
   return typeof type === "string" && Object.hasOwn(fits, type) && fits[type as FromPage["type"]]() ? (message as FromPage) : null;
 }
 
+/** Bytes, or an object as JSON; empty: nothing. */
+function content(body: unknown): boolean {
+  if (typeof body !== "string") return body instanceof ArrayBuffer;
+  try {
+    return body === "" || typeof JSON.parse(body) === "object";
+  } catch {
+    return false;
+  }
+}
+
 /** The session that a page showed before the window was reloaded. */
 function kept(state: unknown): string {
   const session = (state as { session?: unknown } | null | undefined)?.session;
-  return typeof session === "string" && /^[A-Za-z0-9]{1,16}$/.test(session) ? session : NEWEST;
+  return typeof session === "string" && SESSION.test(session) ? session : NEWEST;
 }

@@ -23,6 +23,6 @@ export function row(session: Session): Row {
     ].join("\n"),
     icon,
     colour,
-    kind: state === "starting" || state === "running" ? "running" : state === "pausing" || state === "paused" ? "paused" : "ended",
+    kind: state === "starting" || state === "running" ? "running" : state === "pausing" || state === "paused" ? "paused" : state === "imported" ? "imported" : "ended",
   };
 }

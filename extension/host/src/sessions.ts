@@ -52,6 +52,12 @@ export class Sessions {
     return this.all.find((session) => session.id === id);
   }
 
+  /** It was deleted: the hub tells nobody of that. */
+  forget(id: string): void {
+    this.all = this.all.filter((session) => session.id !== id);
+    this.changed();
+  }
+
   /** Send a command; resolves with what became of it, in a minute at most. */
   command(session: Session, name: string): Promise<Outcome> {
     const id = randomUUID();

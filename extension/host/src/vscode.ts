@@ -153,6 +153,10 @@ export class VsCode implements Editor {
     return chosen?.fsPath;
   }
 
+  async whereFrom(title: string, kinds: Record<string, string[]>): Promise<string | undefined> {
+    return (await vscode.window.showOpenDialog({ title, filters: kinds }))?.[0]?.fsPath;
+  }
+
   async write(place: string, content: Uint8Array): Promise<void> {
     await vscode.workspace.fs.writeFile(vscode.Uri.file(place), content);
   }

@@ -86,6 +86,7 @@ export class FakeEditor implements Editor {
   ask = () => Promise.resolve(this.answers.shift() as string | undefined);
   choose<T>(_: string, choices: { value: T }[]): Promise<T | undefined> { return Promise.resolve(choices[this.answers.shift() as number]?.value); }
   whereTo = () => Promise.resolve(this.answers.shift() as string | undefined);
+  whereFrom = () => Promise.resolve(this.answers.shift() as string | undefined);
   write(path: string, content: Uint8Array): Promise<void> { this.written.set(path, content); return Promise.resolve(); }
   log(text: string): void { this.logged.push(text); }
   launch(program: Program): void { this.launched.push(program); }

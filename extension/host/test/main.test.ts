@@ -170,6 +170,24 @@ describe("a page", () => {
     expect(told()).not.toContain(TOKEN);
   });
 
+  it("may pin, delete and import, and have a session put where the person says; nothing else", async () => {
+    hub();
+    const ask = vi.spyOn(extension.sessions.connection, "ask");
+    await command("showDashboard");
+    const panel = editor.made[0];
+    panel?.tell({ type: "start" });
+    const bad = [["POST", "origins", "{}"], ["POST", "token", "{}"], ["POST", "sessions/a/stage", "{}"], ["DELETE", "sessions", ""], ["DELETE", "sessions/a/../b", ""], ["POST", "import?trust=yes&x=1", ""], ["POST", "sessions/a/commands", "{}"]];
+    bad.forEach(([method, path, body], id) => { panel?.tell({ type: "ask", id, method, path, body }); });
+    for (const message of [{ type: "ask", id: 90, method: "PUT", path: "x", body: "" }, { type: "ask", id: 91, method: "POST", path: "import", body: 7 }, { type: "ask", id: 92, method: "POST", path: "sessions/a/pin", body: "{" }, { type: "bundle", id: 93, session: "a", wanted: null }]) panel?.tell(message);
+    panel?.tell({ type: "bundle", id: 94, session: "../x", wanted: {} });
+    editor.answers = [undefined];
+    panel?.tell({ type: "bundle", id: 95, session: "k3f9q2ma", wanted: {} });
+    await vi.waitFor(() => { expect(panel?.posted.filter((message) => (message as { type: string }).type === "got")).toHaveLength(bad.length + 2); });
+    expect(panel?.posted.filter((message) => (message as { ok?: boolean }).ok)).toEqual([{ type: "got", id: 95, ok: true, body: "false" }]);
+    expect(ask).not.toHaveBeenCalled();
+    expect(told()).not.toContain(TOKEN);
+  });
+
   it("is not believed, whatever it says", async () => {
     await command("showDashboard");
     const panel = editor.made[0];

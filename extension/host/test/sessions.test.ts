@@ -135,6 +135,24 @@ describe("actions", () => {
     expect(editor.said).toEqual([["warning", "stop of train.py failed: why."]]);
   });
 
+  it("reset after a yes; where that is refused, or the script has ended, the command is offered", async () => {
+    snapshot(session());
+    editor.answers = [false];
+    await actions.reset({ id: "k3f9q2ma" });
+    expect(sent).toEqual([]);
+    editor.answers = [true, "Copy Command"];
+    const asked = actions.reset({ id: "k3f9q2ma" });
+    await vi.waitFor(() => { expect(sent[0]?.name).toBe("reset"); });
+    settle("failed");
+    await asked;
+    expect([editor.said.at(-1)?.[1], editor.copied]).toEqual(["reset of train.py failed: why.", "onthefly reset k3f9q2ma"]);
+    editor.copied = "";
+    snapshot(session({ state: "ended" }));
+    editor.answers = [undefined];
+    await actions.reset(undefined);
+    expect([editor.said.at(-1)?.[1], editor.copied]).toEqual(["train.py is ended: it begins again from a terminal, as a run of its own.", ""]);
+  });
+
   it("say what to do where there is nothing to act on", async () => {
     await actions.toggle();
     await actions.pause({ id: "gone" });
@@ -173,7 +191,7 @@ describe("notices", () => {
 describe("rows", () => {
   it("say what a session is, and which actions it has", () => {
     expect(row(session({ state: "paused" }))).toMatchObject({ label: "train.py", description: "step 1,200 · loss 0.5000", spoken: "train.py, paused, step 1,200, loss 0.5000", icon: "debug-pause", kind: "paused" });
-    expect(["starting", "running", "pausing", "ended", "crashed", "imported"].map((state) => row(session({ state: state as Session["state"] })).kind)).toEqual(["running", "running", "paused", "ended", "ended", "ended"]);
+    expect(["starting", "running", "pausing", "ended", "crashed", "imported"].map((state) => row(session({ state: state as Session["state"] })).kind)).toEqual(["running", "running", "paused", "ended", "ended", "imported"]);
   });
 });
 

@@ -27,7 +27,7 @@ function onKey(event: KeyboardEvent, model: Model, show: (over: Over) => void): 
   } else if (event.key === ".") model.step();
   else if (event.key === "c") model.keep();
   else if (event.key === "?") show("keys");
-  else if (event.key === "s" && model.session) {
+  else if (event.key === "s") {
     event.preventDefault(); // it would be typed into the field that gets the focus
     show("sessions");
   }
@@ -56,7 +56,7 @@ export function App({ model }: { model: Model }) {
       {model.connection === "denied" && <Restarted notebook={model.kernel !== null} />}
       {over === "keys" && <Keys onClose={close} />}
       {over === "sessions" && <SessionList model={model} onClose={close} />}
-      {session ? <Page model={model} session={session} /> : <Waiting connection={model.connection} hint={model.hint} notebook={model.kernel !== null} />}
+      {session ? <Page model={model} session={session} /> : <Waiting connection={model.connection} hint={model.hint} notebook={model.kernel !== null} onSessions={() => { setOver("sessions"); }} />}
     </>
   );
 }

@@ -4,6 +4,7 @@ import type { Model } from "../model";
 import type { Session } from "../protocol";
 import { Controls } from "./Controls";
 import { useNow } from "./now";
+import { SessionMenu } from "./SessionMenu";
 
 export const LOWER_BOUND =
   "Time inside our hooks in each step (mean of the newest hundred), and its share of the step. What they push out of the " +
@@ -25,6 +26,7 @@ export function Bar({ model, onHelp, onSessions }: BarProps) {
       {session && <Unsaved session={session} />}
       <span class="right">
         {session && <Controls model={model} session={session} />}
+        {session && <SessionMenu key={session.id} model={model} session={session} />}
         {session && <span class="pill" title={LOWER_BOUND}>{format.cost(session.onthefly_us, session.step_ms)}</span>}
         <button class="quiet" onClick={onHelp} aria-label="Keys" title="Keys (?)">?</button>
       </span>

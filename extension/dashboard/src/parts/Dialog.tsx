@@ -33,7 +33,7 @@ export function Dialog({ label, kind, onClose, children }: DialogProps) {
 
 /** From the last control to the first, and back: without this the browser's own controls come between. */
 function turn(event: KeyboardEvent, dialog: HTMLDialogElement | null): void {
-  const controls = [...(dialog?.querySelectorAll<HTMLElement>("button, input, select, [tabindex='0']") ?? [])];
+  const controls = [...(dialog?.querySelectorAll<HTMLElement>("button:not(:disabled), input:not([tabindex='-1']), select, [tabindex='0']") ?? [])];
   const [first, last] = [controls[0], controls[controls.length - 1]];
   const [from, to] = event.shiftKey ? [first, last] : [last, first];
   if (document.activeElement !== from) return;

@@ -5,7 +5,14 @@ import * as format from "../format";
 /** How the page is opened with a login, where it stands. */
 const opening = (notebook: boolean) => (notebook ? "%onthefly" : "onthefly dashboard");
 
-export function Waiting({ connection, hint, notebook }: { connection: Connection; hint: string; notebook: boolean }) {
+interface WaitingProps {
+  connection: Connection;
+  hint: string;
+  notebook: boolean;
+  onSessions: () => void;
+}
+
+export function Waiting({ connection, hint, notebook, onSessions }: WaitingProps) {
   const what = notebook ? "Waiting for this notebook to train" : "Waiting for a script";
   return (
     <main class="screen">
@@ -17,6 +24,7 @@ export function Waiting({ connection, hint, notebook }: { connection: Connection
           <pre>python -m onthefly train.py</pre>
         </>
       )}
+      {connection === "open" && <p><button onClick={onSessions}>Sessions and import… <kbd>s</kbd></button></p>}
       <p class="muted">No edited line, no account; nothing leaves this machine.</p>
     </main>
   );

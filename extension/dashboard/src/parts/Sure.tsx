@@ -12,9 +12,9 @@ interface SureProps {
 
 export function Sure({ label, yes, title, disabled = false, onYes }: SureProps) {
   const [asks, setAsks] = useState(false);
-  if (!asks) return <button disabled={disabled} title={title} onClick={() => { setAsks(true); }}>{label}</button>;
+  if (!asks) return <button type="button" disabled={disabled} title={title} onClick={() => { setAsks(true); }}>{label}</button>;
   return (
-    <span class="sure" role="group" aria-label={title} onKeyDown={(event) => { if (event.key === "Escape") setAsks(false); }}>
+    <span class="sure" role="group" aria-label={title} onKeyDown={(event) => { if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); setAsks(false); } }}>
       <button class="warning" disabled={disabled} autofocus onClick={() => { setAsks(false); onYes(); }}>{yes}</button>
       <button onClick={() => { setAsks(false); }}>No</button>
     </span>

@@ -6,6 +6,7 @@ import { Outcome } from "../Outcome";
 import type { TabProps } from "../Tabs";
 import { Keep } from "./Keep";
 import { List } from "./List";
+import { Receipts } from "./Receipts";
 
 export function Checkpoints({ model, session }: TabProps) {
   const { checkpoints, keep } = controlled(session);
@@ -20,9 +21,10 @@ export function Checkpoints({ model, session }: TabProps) {
         }}
       />
       {checkpoints.length
-        ? <List model={model} checkpoints={checkpoints} disabled={disabled} />
+        ? <List model={model} session={session} checkpoints={checkpoints} disabled={disabled} />
         : <p class="empty">None is kept. One holds everything that has state: parameters, optimizers, schedulers, random numbers, the place in the data.</p>}
       <Outcome model={model} place="checkpoints" room />
+      <Receipts model={model} receipts={session.receipts ?? []} />
       <Keep model={model} keep={keep} disabled={disabled} />
     </>
   );

@@ -1,21 +1,24 @@
 // The kept checkpoints, newest first.
 import * as format from "../../format";
 import type { Model } from "../../model";
-import type { CheckpointInfo } from "../../protocol";
+import type { CheckpointInfo, Session } from "../../protocol";
+import { obstacle, resumeCommand } from "../../resumes";
+import { Copy } from "../Copy";
 import { useNow } from "../now";
 import { Sure } from "../Sure";
 
 interface ListProps {
   model: Model;
+  session: Session;
   checkpoints: readonly CheckpointInfo[];
   disabled: boolean;
 }
 
-const WHY: Record<CheckpointInfo["why"], string> = { asked: "asked for", every: "every so many steps", pause: "at a pause", signal: "at Ctrl-C or SIGTERM", trial: "for a trial", end: "at the script's end" };
+const WHY: Record<CheckpointInfo["why"], string> = { asked: "asked for", every: "made by itself", pause: "at a pause", signal: "at Ctrl-C or SIGTERM", trial: "for a trial", end: "at the script's end" };
 const STATES: Record<CheckpointInfo["state"], string> = { writing: "being written", durable: "durable", failed: "not written", memory: "none: in memory only" };
 const HEADS = ["name", "step", "age", "size", "file", ""];
 
-export function List({ model, checkpoints, disabled }: ListProps) {
+export function List({ model, session, checkpoints, disabled }: ListProps) {
   const now = useNow();
   const rows = [...checkpoints].sort((a, b) => b.time - a.time);
   const pending = model.commands.pending("checkpoints") !== null;
@@ -38,6 +41,8 @@ export function List({ model, checkpoints, disabled }: ListProps) {
                   ? <Sure label="Go back" yes={`Go back to ${format.count(row.step)}`} title="Restore this state in place; the script stays paused" disabled={disabled || pending} onYes={() => { back(row.name); }} />
                   : null}
                 <Sure label="Delete" yes="Delete it" title={`Delete ${row.name}, in memory and on disk`} disabled={disabled || pending} onYes={() => { drop(row.name); }} />
+                {!obstacle(row) && <Copy text={resumeCommand(session, row)} label="Copy resume command" />}
+                {obstacle(row) && row.state !== "writing" && <small class="reason">{`no resume in another process: ${obstacle(row)}`}</small>}
                 {!row.back && <small class="reason">{row.reason ? `no way back: ${row.reason}` : "no way back now"}</small>}
               </td>
             </tr>
