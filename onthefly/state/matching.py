@@ -9,6 +9,7 @@ and what they train come first: much outside of the graph refers to these.
 from __future__ import annotations
 
 import functools
+import gc
 from collections import deque
 from types import FunctionType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from onthefly.bundle import arrays
 from onthefly.state import script, stack
 from onthefly.state.codes import MISSING, code_id, named
 from onthefly.state.contents import CLASS, GLOBALS, SLOTS, form_of
@@ -27,7 +29,7 @@ from onthefly.state.tensors import grad_of, is_plain
 from onthefly.state.values import is_ours, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
 _PLAIN = frozenset(ATOMS)
@@ -110,7 +112,18 @@ class Match:
         kind = node["kind"]
         if kind == "tensor":
             return self._tensor_fits(node, value)
-        if kind in ("object", "data", "iterator", "loading", "random", "opaque", "sequence", "file"):
+        if kind in (
+            "object",
+            "data",
+            "iterator",
+            "loading",
+            "random",
+            "opaque",
+            "sequence",
+            "file",
+            "exception",
+            "calling",
+        ):
             return type_name(type(value)) == node["type"]
         if kind == "array":
             same = type_name(type(value)) == node["type"] and list(value.shape) == node["shape"]
@@ -123,6 +136,8 @@ class Match:
             return isinstance(value, type) and type_name(value) == node["qualified"]
         if kind == "generator":
             frame = value.gi_frame if isinstance(value, GeneratorType) else None
+            if node.get("ended"):
+                return isinstance(value, GeneratorType) and frame is None
             return frame is not None and not value.gi_running and "frame" in node and stands_at(frame, node["frame"])  # type: ignore[attr-defined]
         if kind == "running":
             frame = value.gi_frame if isinstance(value, GeneratorType) else None
@@ -175,16 +190,9 @@ class Match:
             yield node.get("grad"), grad_of(value)
         elif kind == "sequence" and "frozenset" not in node["type"]:
             yield from zip(node["items"], value)
-        elif kind == "function":
-            yield from zip(node["cells"], value.__closure__ or ())
-            yield node["defaults"], value.__defaults__
-            yield node["keywords"], value.__kwdefaults__
-        elif kind == "method":
-            yield node["owner"], value.__self__
-            yield node["function"], value.__func__
-        elif kind == "partial":
-            yield from zip(node["parts"], (value.func, value.args, value.keywords))
-        elif kind == "generator":
+        elif kind in _HELD:
+            yield from _HELD[kind](node, value)
+        elif kind == "generator" and "frame" in node:
             yield from self._frame(value.gi_frame, node["frame"], waits=True)
         elif kind == "iterator" and native(value):
             yield from self._of_iterator(node, value)
@@ -249,3 +257,27 @@ def found_by_name(node: dict[str, Any]) -> Any:
 
 def _pairs(flat: list[Any]) -> list[tuple[Any, Any]]:
     return list(zip(flat[::2], flat[1::2]))
+
+
+def _of_function(node: dict[str, Any], value: FunctionType) -> Iterator[tuple[Any, Any]]:
+    yield from zip(node["cells"], value.__closure__ or ())
+    yield node["defaults"], value.__defaults__
+    yield node["keywords"], value.__kwdefaults__
+
+
+def _of_array(node: dict[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
+    if "base" in node:
+        yield node["base"], arrays.base_of(value)
+    elif "items" in node:
+        yield from zip(node["items"], value.ravel().tolist())
+
+
+_HELD: dict[str, Callable[[dict[str, Any], Any], Iterable[tuple[Any, Any]]]] = {
+    "function": _of_function,
+    "method": lambda node, value: ((node["owner"], value.__self__), (node["function"], value.__func__)),
+    "partial": lambda node, value: zip(node["parts"], (value.func, value.args, value.keywords)),
+    "calling": lambda node, value: zip(node["parts"], gc.get_referents(value)),
+    "exception": lambda node, value: ((node["args"], value.args), (node["class"], type(value))),
+    "array": _of_array,
+}
+"""Tokens of what objects of a kind hold, with what one holds now."""

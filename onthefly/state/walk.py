@@ -55,7 +55,7 @@ PACKAGES = (
     "skorch",
     "tqdm",
 )
-TORCH = ("torch.nn", "torch.optim", "torch.amp", "torch.cuda.amp", "torchvision.transforms")
+TORCH = ("torch.nn", "torch.optim", "torch.amp", "torch.cuda.amp", "torch.distributions", "torchvision.transforms")
 TRAINER = "onthefly.trainer"
 """Ours, and a training loop like that of any other library."""
 
@@ -70,7 +70,7 @@ _SILENT = (
 )  # fmt: skip
 _HOLDERS = (
     "argparse.Namespace", "types.SimpleNamespace", "collections.UserDict", "collections.UserList",
-    "collections.ChainMap",
+    "collections.ChainMap", "torch.utils.hooks.RemovableHandle",
 )  # fmt: skip
 _UNNAMED = ("builtins", "numpy", "contextlib", "functools", "weakref", "torch", "_thread", "re", "threading", "typing")
 """Modules whose objects hold nothing that a script counts on."""

@@ -37,9 +37,9 @@ class Carried(NamedTuple):
     whole: Any
     """What ``main(1)`` gave, which nobody disturbed."""
     resumed: Any
-    """What ``main(2)`` gave, into which the state of the other was put."""
+    """What the other run gave, into which the state of that one was put."""
     other: Any
-    """What ``main(2)`` gives by itself."""
+    """What it gives by itself."""
     arrival: int
     """The call of ``__pause__`` at which it fitted; 0: at none."""
     reason: str
@@ -60,8 +60,8 @@ class Carrier:
         monkeypatch.setattr(codes, "modules", self._modules)
         monkeypatch.setattr(script, "log_files", lambda: iter(()))
 
-    def carry(self, at: int = 3) -> Carried:
-        """Take it at that call of ``__pause__``, and put it into another run."""
+    def carry(self, at: int = 3, other: int = 2) -> Carried:
+        """Take it at that call of ``__pause__`` of ``main(1)``, and put it into a run of ``main(other)``."""
         states, count = RandomStates.take(), 0
         members: dict[str, bytearray] = {}
         told: dict[str, Any] = {"arrival": 0, "reason": "", "obstacle": "", "left_out": []}
@@ -96,11 +96,11 @@ class Carrier:
             told["arrival"] = count
 
         whole = self._run(1, take)
-        other = self._run(2, lambda frames: None)
+        undisturbed = self._run(other, lambda frames: None)
         count = 0
-        resumed = self._run(2, put)
+        resumed = self._run(other, put)
         states.put_back()
-        return Carried(whole, resumed, other, **told)
+        return Carried(whole, resumed, undisturbed, **told)
 
     def _run(self, seed: int, at_pause: Callable[[list[FrameType]], None]) -> Any:
         module = types.ModuleType(NAME)
