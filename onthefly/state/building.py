@@ -353,6 +353,7 @@ _BUILDERS: dict[str, Callable[[Builder, int, dict[str, Any]], Any]] = {
     "exception": Builder._build_exception,
     "running": Builder._refuse,
     "opaque": Builder._refuse,
+    "csv": Builder._refuse,
     "file": Builder._build_file,
     "ours": Builder._refuse,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import gc
 import io
@@ -188,6 +189,11 @@ def _method(image: Image, value: MethodType, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _csv(image: Image, value: Any, name: str) -> dict[str, Any]:
+    files = [image.token(one, f"the file of {name}") for one in openfiles.behind(value)]
+    return {"kind": "csv", "type": values.type_name(type(value)), "files": files}
+
+
 def _calling(image: Image, value: Any, name: str) -> dict[str, Any]:
     """``iter(function, last)``; empty once it has ended."""
     return {
@@ -215,6 +221,7 @@ _DESCRIBED: tuple[tuple[Any, Callable[[Image, Any, str], dict[str, Any]]], ...] 
     (ModuleType, lambda image, value, name: {"kind": "named", "full": f"{value.__name__}:"}),
     ((tuple, frozenset), _sequence),
     (BaseException, _exception),
+    ((type(csv.writer(io.StringIO())), type(csv.reader(()))), _csv),
     (type(iter(int, 0)), _calling),
     (functools.partial, _partial),
     (MethodType, _method),

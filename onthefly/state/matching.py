@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from onthefly.bundle import arrays
-from onthefly.state import script, stack
+from onthefly.state import openfiles, script, stack
 from onthefly.state.codes import MISSING, code_id, named
 from onthefly.state.contents import CLASS, GLOBALS, SLOTS, form_of
 from onthefly.state.frames import has_own_variables, managed, variables
@@ -123,6 +123,7 @@ class Match:
             "file",
             "exception",
             "calling",
+            "csv",
         ):
             return type_name(type(value)) == node["type"]
         if kind == "array":
@@ -276,6 +277,7 @@ _HELD: dict[str, Callable[[dict[str, Any], Any], Iterable[tuple[Any, Any]]]] = {
     "function": _of_function,
     "method": lambda node, value: ((node["owner"], value.__self__), (node["function"], value.__func__)),
     "partial": lambda node, value: zip(node["parts"], (value.func, value.args, value.keywords)),
+    "csv": lambda node, value: zip(node["files"], openfiles.behind(value)),
     "calling": lambda node, value: zip(node["parts"], gc.get_referents(value)),
     "exception": lambda node, value: ((node["args"], value.args), (node["class"], type(value))),
     "array": _of_array,
