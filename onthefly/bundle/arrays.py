@@ -27,6 +27,43 @@ def kind(value: Any) -> str:
     return "scalar" if scalar and value.dtype.kind in _KINDS else ""
 
 
+def is_dtype(value: Any) -> bool:
+    """Whether it is a type of NumPy's elements, and not of records or objects."""
+    numpy: Any = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.dtype) and value.kind in _KINDS
+
+
+def holds_objects(value: Any) -> bool:
+    """Whether it is an array of NumPy whose elements are objects."""
+    numpy: Any = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and value.dtype.kind == "O"
+
+
+def base_of(value: Any) -> Any:
+    """The array of which that one is a view; its owner of another kind; None where it has memory of its own."""
+    numpy: Any = sys.modules.get("numpy")
+    base = value.base
+    while isinstance(base, numpy.ndarray) and base.base is not None:
+        base = base.base
+    return base
+
+
+def view_of(base: Any, shape: list[int], dtype: str, offset: int, strides: list[int]) -> Any:
+    """A view of an array's memory; ``offset`` and ``strides`` in bytes."""
+    numpy: Any = sys.modules["numpy"]
+    return numpy.ndarray(shape, numpy.dtype(dtype), buffer=base, offset=offset, strides=strides)
+
+
+def of_objects(shape: list[int]) -> Any:
+    """An array for objects, which holds none yet."""
+    return sys.modules["numpy"].empty(shape, dtype=object)
+
+
+def offset_of(value: Any, base: Any) -> int:
+    """Where in the memory of its base a view begins, in bytes."""
+    return value.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+
+
 def encode(value: Any) -> dict[str, Any] | None:
     """The tag of an array or a scalar of NumPy; ``None`` for everything else."""
     found = kind(value)

@@ -19,7 +19,8 @@ from urllib.parse import quote
 from onthefly.bundle import folder
 from onthefly.bundle.refusals import BundleError
 from onthefly.core import expected, start
-from onthefly.errors import NoSuchSession, Refused, UsageError
+from onthefly.core.undo import put_all_right
+from onthefly.errors import NoSuchSession, Refused, UsageError, report
 from onthefly.launch import run
 from onthefly.link.client import Client
 from onthefly.link.discovery import alive
@@ -204,7 +205,9 @@ def take_up(
     session: Mapping[str, Any], of_session: Path, given: expected.Expected, command: Sequence[str],
     overrides: Mapping[str, str],
 ) -> int:  # fmt: skip
-    """Become the process that goes on."""
+    """Become the process that goes on, in the world as it was before a resume that was killed on its way."""
+    for problem in put_all_right(of_session / expected.FOLDER):
+        report(problem)
     environment = {"ONTHEFLY_NAME": session["name"], "ONTHEFLY_PROJECT": session["project"], **overrides}
     environment["ONTHEFLY_SESSION"] = session["id"]
     environment["ONTHEFLY_RESUME_EXPECTED"] = str((of_session / expected.FOLDER / f"{given.number}.json").absolute())

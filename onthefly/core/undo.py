@@ -109,6 +109,15 @@ def put_right(folder: str) -> "list[str]":
     return _undo(folder)
 
 
+def put_all_right(folder: "str | os.PathLike[str]") -> "list[str]":
+    """Undo what prefixes that were killed have left in the world: ``folder`` holds their folders (``backup-<pid>``).
+
+    Those of processes that live are left alone. What could not be put back, in sentences.
+    """
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [said for name in names if name.startswith("backup-") for said in put_right(os.path.join(folder, name))]
+
+
 def _undo(folder: str) -> "list[str]":
     journal = _open_journal(folder)
     try:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import array
 import collections
 import functools
+import gc
 import io
+import operator
 import os
 import sys
+from collections import Counter
 from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -20,14 +23,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data.dataloader import _BaseDataLoaderIter  # pyright: ignore[reportPrivateUsage]
 
+from onthefly.bundle import arrays
 from onthefly.state import remaking, script, values
 from onthefly.state.codes import MISSING, code_id, codes, named
 from onthefly.state.image import EMPTY_IN_MODULES
 from onthefly.state.matching import found_by_name
+from onthefly.state.tensors import fill
 from onthefly.state.walk import is_followed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from types import CodeType
 
     from onthefly.state.matching import Match
@@ -35,6 +40,15 @@ if TYPE_CHECKING:
 
 class Unbuildable(Exception):
     """Something of the image has no counterpart here, and cannot be built."""
+
+
+def _nothing() -> Generator[None, None, None]:
+    yield None
+
+
+ENDED = _nothing()
+"""A generator that gives nothing any more: one is like the other."""
+ENDED.close()
 
 
 class LostGraph(torch.autograd.Function):
@@ -67,6 +81,10 @@ class Builder:
         self.late: list[int] = []
         """Nodes whose shell is built and is to be filled."""
         self._memory: dict[int, Tensor] = {}
+        """New memory of several tensors, by the image's number of it."""
+        self._theirs: dict[int, Tensor] = {}
+        """A tensor of the script's in the memory of that number."""
+        self._sharing: Optional[Counter[int]] = None
         self._codes: Optional[dict[tuple[Any, ...], CodeType]] = None
 
     def value(self, token: Any) -> Any:
@@ -80,7 +98,7 @@ class Builder:
         live = self._match.live.get(number, MISSING)
         if node["kind"] == "sequence":
             made = self._sequence(node, live)
-        elif live is not MISSING and (node["kind"] != "iterator" or remaking.usable(node, live, self.value)):
+        elif live is not MISSING and self._usable(node, live):
             made = live
         else:
             made = _BUILDERS[node["kind"]](self, number, node)
@@ -90,6 +108,29 @@ class Builder:
     def values(self, tokens: list[Any]) -> list[Any]:
         """What each of them stands for."""
         return [self.value(token) for token in tokens]
+
+    def _usable(self, node: dict[str, Any], live: Any) -> bool:
+        """Whether what was matched can become what it is to be: some of it can never be changed."""
+        kind = node["kind"]
+        if kind == "iterator":
+            return remaking.usable(node, live, self.value)
+        if kind == "method":
+            return live.__self__ is self.value(node["owner"]) and live.__func__ is self.value(node["function"])
+        if kind == "calling":
+            held = gc.get_referents(live)
+            return len(held) == len(node["parts"]) and all(map(operator.is_, held, self.values(node["parts"])))
+        if kind == "array" and "shares" not in node:
+            return self._array_stands(node, live)
+        if kind == "function":
+            cells = live.__closure__ or ()
+            return all(one is self.value(token) for one, token in zip(cells, node["cells"]))
+        return True
+
+    def _array_stands(self, node: dict[str, Any], live: Any) -> bool:
+        base = arrays.base_of(live)
+        if "base" not in node:
+            return base is None
+        return base is self.value(node["base"]) and [arrays.offset_of(live, base), list(live.strides)] == node["view"]
 
     # -- building
 
@@ -118,6 +159,12 @@ class Builder:
         if live is not MISSING and len(live) == len(items) and all(a is b for a, b in zip(live, items)):
             return live
         kind = named(node["type"])
+        if kind is frozenset and any(
+            token[0] in self.late and type(one).__hash__ is not object.__hash__
+            for token, one in zip(node["items"], items)
+            if type(token) is list
+        ):
+            raise Unbuildable(f"{node['name']}, a frozenset of objects that are known by what they hold, is not there")
         if kind in (tuple, frozenset):
             return kind(items)
         if live is not MISSING:
@@ -134,13 +181,12 @@ class Builder:
             if base is None:
                 raise Unbuildable(f"{node['name']}, a large tensor of which only a sample is kept, is not there")
             return base
-        shared = self._memory_of(node)
-        data: Tensor = node["data"]
-        if shared is None or not torch.equal(shared, data.to(shared.device)):
+        shared, new = self._memory_of(node), node["storage"] in self._memory
+        if shared is None:
+            new = True
             shared = torch.empty_strided(node["shape"], node["stride"], dtype=node["dtype"], device=node["device"])
-            shared.copy_(data)
-            if node["whole"] == shared.untyped_storage().nbytes():
-                self._memory.setdefault(node["storage"], shared)
+        if new:  # what the script has is not touched yet
+            fill(shared, node["data"])
         kind = named(node["type"])
         if kind is nn.Parameter:
             made: Any = nn.Parameter(shared, requires_grad=node["needs"])
@@ -154,19 +200,21 @@ class Builder:
         return self._shell(number, made)
 
     def _memory_of(self, node: dict[str, Any]) -> Optional[Tensor]:
-        """The tensor at that place of memory that is here already: another one has it."""
+        """The tensor at that place of memory, where others lie there too; None where it has its memory alone."""
         if "storage" not in node:
             return None
-        base = self._memory.get(node["storage"])
-        if base is None:
-            for number, other in enumerate(self._nodes):
-                if other.get("storage") == node["storage"] and number in self._match.live:
-                    base = self._match.live[number]
-                    break
+        if self._sharing is None:
+            self._sharing = Counter(other["storage"] for other in self._nodes if "storage" in other)
+            for number, live in self._match.live.items():
+                if "storage" in self._nodes[number]:
+                    self._theirs[self._nodes[number]["storage"]] = live
+        base = self._theirs.get(node["storage"], self._memory.get(node["storage"]))
+        if base is None and self._sharing[node["storage"]] > 1:
+            base = self._memory[node["storage"]] = torch.empty(node["whole"], dtype=torch.uint8, device=node["device"])
         if base is None:
             return None
-        whole = torch.empty(0, dtype=node["dtype"], device=base.device).set_(base.untyped_storage())
-        return torch.as_strided(whole, node["shape"], node["stride"], node["offset"])
+        made = torch.empty(0, dtype=node["dtype"], device=base.device)
+        return made.set_(base.untyped_storage(), node["offset"], node["shape"], node["stride"])
 
     def _build_function(self, number: int, node: dict[str, Any]) -> Any:
         found = found_by_name(node)
@@ -196,11 +244,21 @@ class Builder:
         return getattr(self.value(node["owner"]), node["called"])
 
     def _build_partial(self, number: int, node: dict[str, Any]) -> Any:
-        function, args, keywords = self.values(node["parts"])
-        return functools.partial(function, *args, **keywords)
+        return self._shell(number, functools.partial(self.value(node["parts"][0])))  # its keywords are not filled yet
+
+    def _build_calling(self, number: int, node: dict[str, Any]) -> Any:
+        return iter(*self.values(node["parts"])) if node["parts"] else iter(())
+
+    def _build_exception(self, number: int, node: dict[str, Any]) -> Any:
+        kind: Any = self.value(node["class"])
+        base = next(one for one in kind.__mro__ if one.__module__ == "builtins")
+        return self._shell(number, base.__new__(kind, *self.value(node["args"])))
 
     def _build_member(self, number: int, node: dict[str, Any]) -> Any:
-        members = getattr(self.value(node["class"]), "__members__", {})
+        kind: Any = self.value(node["class"])
+        if "flags" in node:
+            return kind(node["flags"])
+        members = getattr(kind, "__members__", {})
         if node["member"] not in members:
             raise Unbuildable(f"{node['name']} ({node['member']}) is not there")
         return members[node["member"]]
@@ -212,6 +270,12 @@ class Builder:
         return made
 
     def _build_array(self, number: int, node: dict[str, Any]) -> Any:
+        if "shares" in node:
+            raise Unbuildable(f"{node['name']}, an array in the memory of a {node['shares']}, is not there")
+        if "base" in node:
+            return arrays.view_of(self.value(node["base"]), node["shape"], node["dtype"], *node["view"])
+        if "items" in node:
+            return self._shell(number, arrays.of_objects(node["shape"]))
         if "data" not in node:
             raise Unbuildable(f"{node['name']}, a large array that is not kept, is not there")
         return node["data"]
@@ -232,6 +296,9 @@ class Builder:
         if made is None:
             raise Unbuildable(f"{node['name']}, a {node['type']}, cannot be set to its place")
         return made
+
+    def _build_generator(self, number: int, node: dict[str, Any]) -> Any:
+        return ENDED if node.get("ended") else self._refuse(number, node)
 
     def _build_file(self, number: int, node: dict[str, Any]) -> Any:
         if node["file"]["kind"] == "memory":
@@ -293,9 +360,12 @@ _BUILDERS: dict[str, Callable[[Builder, int, dict[str, Any]], Any]] = {
     "iterator": Builder._build_iterator,
     "loading": Builder._build_loading,
     "data": Builder._refuse,
-    "generator": Builder._refuse,
+    "generator": Builder._build_generator,
+    "calling": Builder._build_calling,
+    "exception": Builder._build_exception,
     "running": Builder._refuse,
     "opaque": Builder._refuse,
+    "csv": Builder._refuse,
     "file": Builder._build_file,
     "ours": Builder._refuse,
 }

@@ -72,8 +72,8 @@ def name_of(value: Any) -> str:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if type(module) is not str or type(name) is not str or "<" in name:
         return ""
-    full = f"{module}:{name}"
-    return full if named(full) is value else ""
+    known_as = [f"{module}:{name}", f"{module}:{name.rpartition('.')[2]}"]  # torch.relu is of a class without a name
+    return next((full for full in known_as if named(full) is value), "")
 
 
 MISSING: Any = type("Missing", (), {"__slots__": (), "__doc__": "Stands for what is not there."})()

@@ -87,6 +87,10 @@ def _write_bytes(owner: Any, items: list[Any]) -> None:
     owner[:] = items[0]
 
 
+def _write_array(owner: Any, items: list[Any]) -> None:
+    owner[:] = array.array(owner.typecode, items[0])  # pyright: ignore[reportDeprecated]
+
+
 def _read_cell(owner: types.CellType) -> list[Any]:
     try:
         return [owner.cell_contents]
@@ -107,7 +111,7 @@ LIST = Form(lambda owner: list(list.__iter__(owner)), _write_list)
 SET = Form(lambda owner: list(set.__iter__(owner)), _write_set)
 DEQUE = Form(lambda owner: list(collections.deque.__iter__(owner)), _write_deque)
 BYTES = Form(lambda owner: [bytes(owner)], _write_bytes)
-ARRAY = Form(lambda owner: [owner[:]], _write_bytes)
+ARRAY = Form(lambda owner: [owner.tobytes()], _write_array)
 CELL = Form(_read_cell, _write_cell)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import gc
 import io
@@ -36,7 +37,7 @@ def describe(image: Image, value: Any, name: str) -> dict[str, Any]:
         return _random(image, value)
     if native(value):
         return _iterator(image, value, name)
-    if arrays.kind(value):
+    if arrays.kind(value) or arrays.holds_objects(value):
         return _array(image, value, name)
     return values.encode(value, functools.partial(image.token, name=name))
 
@@ -48,6 +49,17 @@ def _array(image: Image, value: Any, name: str) -> dict[str, Any]:
         "kind": "array", "type": values.type_name(type(value)), "shape": list(value.shape),
         "dtype": str(value.dtype),
     }  # fmt: skip
+    base = arrays.base_of(value)
+    if arrays.kind(base) or arrays.holds_objects(base):
+        node["base"] = image.token(base, f"what {name} is a view of")
+        node["view"] = [arrays.offset_of(value, base), list(value.strides)]
+        return node
+    if base is not None and type(base) is not bytes:
+        node["shares"] = values.type_name(type(base))
+    if arrays.holds_objects(value):
+        if value.size > MAX_ITEMS:
+            return values.opaque(value)
+        return {**node, "items": [image.token(one, name) for one in value.ravel().tolist()]}
     if value.nbytes > MAX_ARRAY:
         image.left_out.append(f"{name}: an array of {value.nbytes >> 20} MiB, taken to be data that does not change")
         return node
@@ -179,6 +191,28 @@ def _method(image: Image, value: MethodType, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _csv(image: Image, value: Any, name: str) -> dict[str, Any]:
+    files = [image.token(one, f"the file of {name}") for one in openfiles.behind(value)]
+    return {"kind": "csv", "type": values.type_name(type(value)), "files": files}
+
+
+def _calling(image: Image, value: Any, name: str) -> dict[str, Any]:
+    """``iter(function, last)``; empty once it has ended."""
+    return {
+        "kind": "calling", "type": values.type_name(type(value)),
+        "parts": [image.token(one, name) for one in gc.get_referents(value)],
+    }  # fmt: skip
+
+
+def _exception(image: Image, value: BaseException, name: str) -> dict[str, Any]:
+    """One that the script has kept: what it says, not where it was raised."""
+    return {
+        "kind": "exception", "type": values.type_name(type(value)), "class": image.token(type(value), name),
+        "args": image.token(value.args, name),
+        "attributes": {key: image.token(part, f"{name}.{key}") for key, part in vars(value).items()},
+    }  # fmt: skip
+
+
 def _partial(image: Image, value: Any, name: str) -> dict[str, Any]:
     return {"kind": "partial", "parts": [image.token(one, name) for one in (value.func, value.args, value.keywords)]}
 
@@ -188,6 +222,9 @@ _DESCRIBED: tuple[tuple[Any, Callable[[Image, Any, str], dict[str, Any]]], ...] 
     (type, _class),
     (ModuleType, lambda image, value, name: {"kind": "named", "full": f"{value.__name__}:"}),
     ((tuple, frozenset), _sequence),
+    (BaseException, _exception),
+    ((type(csv.writer(io.StringIO())), type(csv.reader(()))), _csv),
+    (type(iter(int, 0)), _calling),
     (functools.partial, _partial),
     (MethodType, _method),
     ((Dataset, Sampler), _data),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from onthefly.state import describing, script, stack, values
 from onthefly.state.codes import code_id
@@ -49,6 +50,9 @@ WRITTEN = 256 << 20
 
 OURS = ("post_hook", "pre_hook", "hook")
 """Variables of torch's own frames that hold a hook, which may be ours: each process has its own."""
+
+MAX_NAME = 200
+"""Characters of what a value is called: those of a long chain of objects would be as long as the chain."""
 
 EMPTY_IN_MODULES: dict[str, Any] = {name: type(one) for name, one in vars(nn.Module()).items() if one in ({}, set())}
 """What a module of torch has empty at first: left out where it still is, since there are thousands."""
@@ -109,12 +113,9 @@ class Image:
         self._numbers.clear()
         self.tensors.clear()
         return {
-            "format": FORMAT,
-            "frames": self.frames,
-            "modules": self.modules,
-            "logs": self.logs,
-            "nodes": self.nodes,
-        }
+            "format": FORMAT, "frames": self.frames, "modules": self.modules, "logs": self.logs, "nodes": self.nodes,
+            "hooks": RemovableHandle.next_id,
+        }  # fmt: skip
 
     def token(self, value: Any, name: str) -> Any:
         """What stands for that value."""
@@ -126,7 +127,7 @@ class Image:
             number = self._numbers[id(value)] = len(self.nodes)
             self._alive.append(value)
             self.nodes.append(None)
-            self._pending.append((number, value, name))
+            self._pending.append((number, value, name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..."))
         return [number]
 
     def tokens(self, flat: Iterable[Any], name: Callable[[Any], str]) -> list[Any]:
@@ -284,7 +285,7 @@ class Image:
     def _content(self, node: dict[str, Any], tensor: Tensor, name: str, taker: Taker) -> None:
         """What is kept of a tensor's values: all, or, of data that does not change, a sample."""
         if "storage" not in node:
-            node["version"] = version_of(tensor)
+            node["print"] = values.fingerprint(tensor)
             self.left_out.append(f"{name}: a tensor of {tensor.layout}")
             return
         size = nbytes(tensor)

@@ -229,7 +229,17 @@ def over(iterator: Any) -> Any:
     return iterator.__reduce__()[1][0] if _is_sequential(iterator) else None
 
 
-_SEQUENCES = (type(iter([])), type(iter(())), type(iter("")), type(iter("é")), type(iter(b"")), type(reversed([])))
+class _Indexed:
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+INDEXED = type(iter(_Indexed()))
+"""Of iterators over a script's own sequence (a data set), which is asked for one index after the other."""
+
+_SEQUENCES = (
+    type(iter([])), type(iter(())), type(iter("")), type(iter("é")), type(iter(b"")), type(reversed([])), INDEXED,
+)  # fmt: skip
 
 
 def _is_sequential(iterator: Any) -> bool:

@@ -9,6 +9,7 @@ and what they train come first: much outside of the graph refers to these.
 from __future__ import annotations
 
 import functools
+import gc
 from collections import deque
 from types import FunctionType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any, Callable
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from onthefly.state import script, stack
+from onthefly.bundle import arrays
+from onthefly.state import openfiles, script, stack
 from onthefly.state.codes import MISSING, code_id, named
 from onthefly.state.contents import CLASS, GLOBALS, SLOTS, form_of
 from onthefly.state.frames import has_own_variables, managed, variables
@@ -27,7 +29,7 @@ from onthefly.state.tensors import grad_of, is_plain
 from onthefly.state.values import data_print, is_ours, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
 _PLAIN = frozenset(ATOMS)
@@ -118,8 +120,8 @@ class Match:
 
     def _generator_fits(self, node: dict[str, Any], value: GeneratorType[Any, Any, Any]) -> bool:
         frame: Any = value.gi_frame
-        if frame is None:
-            return False
+        if frame is None or node.get("ended"):
+            return frame is None and bool(node.get("ended"))
         if node["kind"] == "running":
             return 0 <= node["frame"] < len(self.frames) and frame is self.frames[node["frame"]]
         return not value.gi_running and "frame" in node and stands_at(frame, node["frame"])
@@ -166,16 +168,9 @@ class Match:
             yield node.get("grad"), grad_of(value)
         elif kind == "sequence" and "frozenset" not in node["type"]:
             yield from zip(node["items"], value)
-        elif kind == "function":
-            yield from zip(node["cells"], value.__closure__ or ())
-            yield node["defaults"], value.__defaults__
-            yield node["keywords"], value.__kwdefaults__
-        elif kind == "method":
-            yield node["owner"], value.__self__
-            yield node["function"], value.__func__
-        elif kind == "partial":
-            yield from zip(node["parts"], (value.func, value.args, value.keywords))
-        elif kind == "generator":
+        elif kind in _HELD:
+            yield from _HELD[kind](node, value)
+        elif kind == "generator" and "frame" in node:
             yield from self._frame(value.gi_frame, node["frame"], waits=True)
         elif kind == "iterator" and native(value):
             yield from self._of_iterator(node, value)
@@ -225,7 +220,10 @@ def _array_fits(node: dict[str, Any], value: Any) -> bool:
     return list(value.shape) == node["shape"] and str(value.dtype) == node["dtype"] and value.flags.writeable
 
 
-_OF_ONE_TYPE = ("object", "iterator", "loading", "random", "opaque", "sequence", "file", "array", "data")
+_OF_ONE_TYPE = (
+    "object", "iterator", "loading", "random", "opaque", "sequence", "file", "array", "data", "exception", "calling",
+    "csv",
+)  # fmt: skip
 """Kinds of which an object must have the node's type."""
 
 _FIT: dict[str, Callable[[dict[str, Any], Any], bool]] = {
@@ -259,3 +257,28 @@ def found_by_name(node: dict[str, Any]) -> Any:
 
 def _pairs(flat: list[Any]) -> list[tuple[Any, Any]]:
     return list(zip(flat[::2], flat[1::2]))
+
+
+def _of_function(node: dict[str, Any], value: FunctionType) -> Iterator[tuple[Any, Any]]:
+    yield from zip(node["cells"], value.__closure__ or ())
+    yield node["defaults"], value.__defaults__
+    yield node["keywords"], value.__kwdefaults__
+
+
+def _of_array(node: dict[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
+    if "base" in node:
+        yield node["base"], arrays.base_of(value)
+    elif "items" in node:
+        yield from zip(node["items"], value.ravel().tolist())
+
+
+_HELD: dict[str, Callable[[dict[str, Any], Any], Iterable[tuple[Any, Any]]]] = {
+    "function": _of_function,
+    "method": lambda node, value: ((node["owner"], value.__self__), (node["function"], value.__func__)),
+    "partial": lambda node, value: zip(node["parts"], (value.func, value.args, value.keywords)),
+    "csv": lambda node, value: zip(node["files"], openfiles.behind(value)),
+    "calling": lambda node, value: zip(node["parts"], gc.get_referents(value)),
+    "exception": lambda node, value: ((node["args"], value.args), (node["class"], type(value))),
+    "array": _of_array,
+}
+"""Tokens of what objects of a kind hold, with what one holds now."""

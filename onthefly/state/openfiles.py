@@ -8,6 +8,7 @@ stays the same object: only the file beneath its descriptor is another one.
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import io
 import os
@@ -64,6 +65,12 @@ def describe(file: Any) -> dict[str, Any] | None:
         "position": position, "size": size, "mtime_ns": os.fstat(number).st_mtime_ns,
         "before": bytes_before, "hash": tail_hash(path, bytes_before),
     }  # fmt: skip
+
+
+def behind(value: Any) -> list[Any]:
+    """The files that a reader or writer of :mod:`csv` alone holds (``csv.writer(open(...))``)."""
+    held = [getattr(one, "__self__", one) for one in gc.get_referents(value)]
+    return [one for one in held if isinstance(one, io.IOBase)]
 
 
 def restore(live: Any, described: dict[str, Any], kept: Path) -> str:

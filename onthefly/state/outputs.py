@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from onthefly.core.early import early_hold
-from onthefly.core.undo import put_right
+from onthefly.core.undo import put_all_right
 from onthefly.patching.imports import when_imported
 from onthefly.patching.slots import Slot
 
@@ -112,11 +112,3 @@ class Outputs:
                 self._prefix.writes.writes(target)
 
         return lambda slot, original: self._guard.ahead_of(original, writes, slot)
-
-
-def put_all_right(folder: Path) -> list[str]:
-    """Undo what prefixes that were killed have left in the world: ``folder`` holds their folders (``backup-<pid>``).
-
-    Those of processes that live are left alone. What could not be put back, in sentences.
-    """
-    return [problem for backup in sorted(folder.glob("backup-*")) for problem in put_right(str(backup))]

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from onthefly.state import openfiles, remaking, script, stack, values
 from onthefly.state.building import Builder, Unbuildable, one_text
 from onthefly.state.contents import CLASS, GLOBALS, SLOTS, form_of
 from onthefly.state.frames import has_own_variables, managed, set_variables, variables
 from onthefly.state.image import EMPTY_IN_MODULES, OURS
+from onthefly.state.kept import ATOMS
 from onthefly.state.random import generator_of
-from onthefly.state.tensors import grad_of, sample_of, undisturbed
+from onthefly.state.tensors import fill, grad_of, sample_of, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,10 +67,13 @@ class Rebuild:
         """Build what is missing. Raises :class:`Unbuildable`; nothing of the script's is touched."""
         with undisturbed():
             for number, node in enumerate(self._nodes):
-                if node["kind"] == "tensor" and number in self._match.live:
+                if node["kind"] == "tensor" and "print" not in node and number in self._match.live:
                     self._check_tensor(node, self._match.live[number])
                 elif "print" in node and number in self._match.live:
                     self._check_unread(node, self._match.live[number])
+            for number in reversed(range(len(self._nodes))):  # what tuples hold comes behind them: none is deep then
+                if self._nodes[number]["kind"] == "sequence":
+                    self._value([number])
             for number in range(len(self._nodes)):
                 self._value([number])
             for frame, given in zip(self._match.frames, self._match.image["frames"]):
@@ -93,9 +98,16 @@ class Rebuild:
     def _write_all(self, *, again: bool = False) -> None:
         """What every node holds, and the globals; ``again``: but for files, which are not to be cut twice."""
         with undisturbed():
-            for number in [*self._match.live, *self._builder.late]:
-                if not again or self._nodes[number]["kind"] != "file":
-                    self._write(self._nodes[number], self._made[number])
+            numbers = [number for number in self._match.live if self._made[number] is self._match.live[number]]
+            pairs = [(self._nodes[number], self._made[number]) for number in [*numbers, *self._builder.late]]
+            pairs = [(node, made) for node, made in pairs if not again or node["kind"] != "file"]
+            keyed = [isinstance(made, (dict, set)) for _, made in pairs]
+            for (node, made), by_key in zip(pairs, keyed):
+                self._write(node, made, content=not by_key)
+            for (node, made), by_key in zip(pairs, keyed):
+                if by_key:  # what keys are known by is written now
+                    self._write_content(node, made)
+            RemovableHandle.next_id = max(RemovableHandle.next_id, self._match.image.get("hooks", 0))
             for number, node in enumerate(self._nodes):
                 if node["kind"] == "iterator" and "place" in node:
                     remaking.set_to_place(node, self._made[number], self._value)
@@ -134,13 +146,16 @@ class Rebuild:
 
     # -- writing
 
-    def _write(self, node: dict[str, Any], live: Any) -> None:
-        kind = node["kind"]
+    def _write(self, node: dict[str, Any], live: Any, *, content: bool = True) -> None:
         if "attributes" in node:
             self._write_attributes(node, live)
         if "slots" in node:
             SLOTS.write(live, self._values(node["slots"]))
-        writer = _WRITERS.get(kind)
+        if content:
+            self._write_content(node, live)
+
+    def _write_content(self, node: dict[str, Any], live: Any) -> None:
+        writer = _WRITERS.get(node["kind"])
         if writer is not None:
             writer(self, node, live)
 
@@ -164,7 +179,9 @@ class Rebuild:
         form = form_of(live)
         if form is not None and "content" in node:
             wanted, now = self._values(node["content"]), form.read(live)
-            if len(now) != len(wanted) or any(not _same(one, other) for one, other in zip(now, wanted)):
+            keys = wanted if isinstance(live, set) else wanted[::2] if isinstance(live, dict) else ()
+            changed = any(not _same(one, other) for one, other in zip(now, wanted))
+            if len(now) != len(wanted) or changed or any(map(_hashed_by_content, keys)):
                 form.write(live, wanted)
         if "factory" in node:
             live.default_factory = self._value(node["factory"])
@@ -175,7 +192,7 @@ class Rebuild:
 
     def _write_tensor(self, node: dict[str, Any], live: Tensor) -> None:
         if "data" in node and live.is_leaf:
-            _Base.copy_(_Base.detach(live), node["data"])
+            fill(live, node["data"])
         if live.is_leaf:
             if node.get("needs", live.requires_grad) != live.requires_grad:
                 live.requires_grad_(node["needs"])
@@ -184,9 +201,12 @@ class Rebuild:
                 live.grad = grad
 
     def _write_array(self, node: dict[str, Any], live: Any) -> None:
+        if "items" in node:
+            for place, one in enumerate(self._values(node["items"])):
+                live.flat[place] = one
         if "data" not in node or live is node["data"]:
             return
-        if live.tobytes() != node["data"].tobytes() or live.dtype.hasobject:
+        if live.tobytes() != node["data"].tobytes():
             live[...] = node["data"]
 
     def _write_random(self, node: dict[str, Any], live: Any) -> None:
@@ -229,11 +249,20 @@ class Rebuild:
             }
             set_variables(frame, {**{n: self._value(token) for n, token in given["variables"].items()}, **kept})
 
+    def _write_generator(self, node: dict[str, Any], live: Any) -> None:
+        if "frame" in node:
+            self._write_frame(live.gi_frame, node["frame"], waits=True)
+
     def _check_managers(self, given: dict[str, Any], frame: FrameType) -> None:
         held = stack.read(frame)[0]
         for at in given["managers"]:
             if managed(held[int(at)]) is None:
                 raise Unbuildable("what is managed by a with block is not there")
+
+
+def _hashed_by_content(key: Any) -> bool:
+    """Whether its place in a table follows from what it holds, which may have been written anew."""
+    return type(key) not in ATOMS and type(key).__hash__ not in (object.__hash__, Tensor.__hash__)
 
 
 def _same(now: Any, wanted: Any) -> bool:
@@ -253,5 +282,7 @@ _WRITERS: dict[str, Callable[[Rebuild, dict[str, Any], Any], None]] = {
     "random": Rebuild._write_random,
     "function": Rebuild._write_function,
     "file": Rebuild._write_file,
-    "generator": lambda rebuild, node, live: rebuild._write_frame(live.gi_frame, node["frame"], waits=True),
+    "partial": lambda rebuild, node, live: live.__setstate__((*rebuild._values(node["parts"]), vars(live) or None)),
+    "exception": lambda rebuild, node, live: setattr(live, "args", rebuild._value(node["args"])),
+    "generator": lambda rebuild, node, live: rebuild._write_generator(node, live),
 }

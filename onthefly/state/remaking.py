@@ -6,7 +6,7 @@ import collections
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from onthefly.state.iterators import kind_of, length_left
+from onthefly.state.iterators import INDEXED, kind_of, length_left
 from onthefly.state.values import type_name
 
 if TYPE_CHECKING:
@@ -107,15 +107,35 @@ def _make_cycle(node: dict[str, Any], held: Any, inner: list[Any], function: Any
     return itertools.cycle(inner[0] if len(inner) > 1 else iter(()))
 
 
+def _make_chain(node: dict[str, Any], held: Any, inner: list[Any], function: Any) -> Any:
+    """Over the rest of the one under way, then over the others."""
+    if len(inner) < 2:
+        return itertools.chain.from_iterable(inner[0] if inner else ())
+    return itertools.chain(inner[_UNDER_WAY], itertools.chain.from_iterable(inner[1 - _UNDER_WAY]))
+
+
+def _place_under_way() -> int:
+    """Where among what a chain refers to the iterator is that it takes from now: before or behind the one of them."""
+    others = iter([now := iter([1, 2])])
+    chained = itertools.chain.from_iterable(others)
+    next(chained)
+    return kind_of(chained).inner(chained).index(now)  # type: ignore[union-attr]
+
+
+_UNDER_WAY = _place_under_way()
+
+
 _REMAKERS: dict[str, Callable[[dict[str, Any], Any, list[Any], Any], Any]] = {
     type_name(type(iter(range(0)))): _make_range,
     type_name(enumerate): lambda node, held, inner, function: enumerate(inner[0], node["place"]),
     type_name(zip): lambda node, held, inner, function: zip(*inner),
     type_name(map): lambda node, held, inner, function: map(function, *inner),
     type_name(itertools.cycle): _make_cycle,
+    type_name(itertools.chain): _make_chain,
     type_name(filter): lambda node, held, inner, function: filter(function, *inner),
     type_name(itertools.count): lambda node, held, inner, function: itertools.count(node["place"][1]),
     type_name(itertools.islice): _make_islice,
+    type_name(INDEXED): _make_sequential,
     **{
         type_name(type(one)): _make_sequential
         for one in (iter([]), iter(()), iter(""), iter("é"), iter(b""), reversed([]))

@@ -152,6 +152,14 @@ def _written(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def fill(tensor: torch.Tensor, data: torch.Tensor) -> None:
+    """Write these values; of an expanded tensor, into the part that is there."""
+    for dimension, (size, stride) in enumerate(zip(tensor.shape, tensor.stride())):
+        if stride == 0 and size > 1:
+            tensor, data = tensor.narrow(dimension, 0, 1), data.narrow(dimension, 0, 1)
+    _Base.copy_(_Base.detach(tensor), data)
+
+
 def _same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
     storage, same = one.untyped_storage(), other.untyped_storage()
     return (

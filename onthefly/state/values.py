@@ -8,6 +8,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import hashlib
 import io
 import logging
@@ -41,9 +42,10 @@ MAX_PICKLED = 4 << 20
 MAX_SETTING = 4096
 """Entries of a container in a data set, or a sampler, up to which it is a setting and not the data."""
 
+DTYPE = "numpy:dtype"
+
 _UNNAMED = (
     "builtins",
-    "numpy",
     "contextlib",
     "functools",
     "weakref",
@@ -202,12 +204,18 @@ def encode(value: Any, token: Callable[[Any], Any]) -> dict[str, Any]:
         return {"kind": "named", "full": f"builtins:{'Ellipsis' if value is Ellipsis else 'NotImplemented'}"}
     if kind in (torch.layout, torch.memory_format):
         return {"kind": "named", "full": f"torch:{str(value).partition('.')[2]}"}
+    if isinstance(value, enum.Flag) and value.name not in kind.__members__:
+        return {"kind": "member", "class": token(kind), "member": "", "flags": value.value}
     if isinstance(value, enum.Enum):
         return {"kind": "member", "class": token(kind), "member": value.name}
     writer = _WRITERS.get(kind)
     parts: Any = writer(value) if writer is not None else None
     if parts is None and isinstance(value, pathlib.PurePath):
         parts = [str(value)]
+    if parts is None and kind.__module__ == "zoneinfo" and kind.__name__ == "ZoneInfo" and value.key:
+        parts = [value.key]
+    if parts is None and arrays.is_dtype(value):
+        return {"kind": "value", "type": DTYPE, "parts": [value.str]}
     if parts is not None:
         return {"kind": "value", "type": type_name(kind), "parts": [token(part) for part in parts]}
     if isinstance(value, BuiltinFunctionType) and not isinstance(value.__self__, (type(builtins), type(None))):
@@ -222,11 +230,16 @@ def decode(node: dict[str, Any], parts: list[Any]) -> Any:
     if reader is not None:
         return reader(*parts)
     kind = named(name)
-    return kind(*parts) if isinstance(kind, type) and issubclass(kind, pathlib.PurePath) else MISSING
+    known = isinstance(kind, type) and (issubclass(kind, pathlib.PurePath) or name in (DTYPE, "zoneinfo:ZoneInfo"))
+    return kind(*parts) if known else MISSING
 
 
-def _of_moment(value: datetime.datetime) -> Any:
-    return [value.isoformat()] if value.tzinfo is None or value.tzinfo is datetime.timezone.utc else None
+def _of_moment(value: Any) -> list[Any]:
+    return [value.replace(tzinfo=None).isoformat(), value.tzinfo, value.fold]
+
+
+def _moment(kind: Any, text: str, zone: Any, fold: int) -> Any:
+    return kind.fromisoformat(text).replace(tzinfo=zone, fold=fold)
 
 
 _WRITERS: dict[type, Callable[[Any], Any]] = {
@@ -234,6 +247,8 @@ _WRITERS: dict[type, Callable[[Any], Any]] = {
     slice: lambda value: [value.start, value.stop, value.step],
     datetime.date: lambda value: [value.isoformat()],
     datetime.datetime: _of_moment,
+    datetime.time: _of_moment,
+    datetime.timezone: lambda value: value.__getinitargs__(),
     datetime.timedelta: lambda value: [value.days, value.seconds, value.microseconds],
     fractions.Fraction: lambda value: [str(value)],
     decimal.Decimal: lambda value: [str(value)],
@@ -242,7 +257,9 @@ _READERS: dict[str, Callable[..., Any]] = {
     type_name(range): range,
     type_name(slice): slice,
     type_name(datetime.date): datetime.date.fromisoformat,
-    type_name(datetime.datetime): datetime.datetime.fromisoformat,
+    type_name(datetime.datetime): functools.partial(_moment, datetime.datetime),
+    type_name(datetime.time): functools.partial(_moment, datetime.time),
+    type_name(datetime.timezone): datetime.timezone,
     type_name(datetime.timedelta): datetime.timedelta,
     type_name(fractions.Fraction): fractions.Fraction,
     type_name(decimal.Decimal): decimal.Decimal,

@@ -70,7 +70,7 @@ _SILENT = (
 )  # fmt: skip
 _HOLDERS = (
     "argparse.Namespace", "types.SimpleNamespace", "collections.UserDict", "collections.UserList",
-    "collections.ChainMap",
+    "collections.ChainMap", "torch.utils.hooks.RemovableHandle",
 )  # fmt: skip
 _UNNAMED = ("builtins", "numpy", "contextlib", "functools", "weakref", "torch", "_thread", "re", "threading", "typing")
 """Modules whose objects hold nothing that a script counts on."""

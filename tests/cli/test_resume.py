@@ -15,6 +15,7 @@ from onthefly.bundle import folder
 from onthefly.cli.main import main
 from onthefly.cli.resume import Reference
 from onthefly.core import expected
+from onthefly.core.undo import Undo
 from onthefly.errors import ExitCode, UsageError
 from onthefly.protocol import Answer, Answered, Command, Described, Journaled, JournalEntry, Receipted, ReceiptInfo
 from onthefly.settings import Settings
@@ -194,6 +195,23 @@ def test_without_a_command_the_sessions_own_is_run(
     assert command == begun["command"]
     assert overrides["PYTHONHASHSEED"] == "7"
     assert os.getcwd() == str(tmp_path)
+
+
+def test_what_a_killed_resume_has_left_is_put_right_first(
+    ended: Ended, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ended.checkpoint("one", "baseline", 6)
+    spoilt, lost = tmp_path / "log.csv", tmp_path / "new"
+    spoilt.write_text("before")
+    undo = Undo(str(ended.folder / "resumes" / "backup-1"))
+    undo.writes(str(spoilt), spoilt.lstat(), whole=False)
+    undo.makes(str(lost))
+    spoilt.write_text("after")
+    lost.mkdir()
+    (lost / "theirs").touch()  # not the prefix's: it stays, and that is said
+    assert main(["--resume", ID, "python", "train.py"]) == 42
+    assert spoilt.read_text() == "before"
+    assert f"onthefly: {lost} was made, and stays" in capfd.readouterr().err
 
 
 def test_the_session_goes_on_with_the_new_process(ended: Ended) -> None:
