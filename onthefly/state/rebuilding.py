@@ -184,7 +184,7 @@ class Rebuild:
             if len(now) != len(wanted) or changed or any(map(_hashed_by_content, keys)):
                 form.write(live, wanted)
         if "factory" in node:
-            live.default_factory = self._value(node["factory"])
+            setattr(live, "default_factory", self._value(node["factory"]))  # noqa: B010 - of a defaultdict
 
     def _write_class(self, node: dict[str, Any], live: Any) -> None:
         if "content" in node:

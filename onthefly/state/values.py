@@ -212,10 +212,10 @@ def encode(value: Any, token: Callable[[Any], Any]) -> dict[str, Any]:
     parts: Any = writer(value) if writer is not None else None
     if parts is None and isinstance(value, pathlib.PurePath):
         parts = [str(value)]
-    if parts is None and kind.__module__ == "zoneinfo" and kind.__name__ == "ZoneInfo" and value.key:
-        parts = [value.key]
+    if parts is None and kind.__module__ == "zoneinfo" and kind.__name__ == "ZoneInfo":
+        parts = [str(value)] if getattr(value, "key", None) else None
     if parts is None and arrays.is_dtype(value):
-        return {"kind": "value", "type": DTYPE, "parts": [value.str]}
+        return {"kind": "value", "type": DTYPE, "parts": [getattr(value, "str")]}  # noqa: B009 - NumPy's, not imported
     if parts is not None:
         return {"kind": "value", "type": type_name(kind), "parts": [token(part) for part in parts]}
     if isinstance(value, BuiltinFunctionType) and not isinstance(value.__self__, (type(builtins), type(None))):
