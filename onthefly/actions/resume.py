@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from onthefly.bundle.folder import manifest
@@ -76,7 +75,6 @@ class Resume:
         self._arrivals = 0
         self._next = 1
         self._reason = ""
-        self._began = time.monotonic()
         if self._image.get("format") != FORMAT:
             self._fail(f"{folder.name} was made by a version of OnTheFly that describes a script in another way")
         self._plan()

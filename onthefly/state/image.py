@@ -102,13 +102,17 @@ class Image:
             self._follow()
 
     def finish(self, taker: Taker) -> dict[str, Any]:
-        """Copy what it holds; the plain tree of it all. To be called at the same moment."""
+        """Copy what it holds; the plain tree of it all. To be called at the same moment.
+
+        ``taker`` is told what is left out.
+        """
         with undisturbed():
             storages: dict[int, int] = {}
             for node, tensor, name in self.tensors:
                 if "storage" in node:
                     node["storage"] = storages.setdefault(node["storage"], len(storages))
                 self._content(node, tensor, name, taker)
+        taker.left_out += self.left_out
         self._alive.clear()
         self._numbers.clear()
         self.tensors.clear()
