@@ -162,6 +162,10 @@ class Grammar:
                 "args": {"lr": time}, "before": {"lr": b"x"}, "after": {}, "by": "ana",
             }},
             "proposed": {"n": self.random.randrange(3), "accepted": True, "step": self.random.choice([0, 5, 2**62])},
+            "receipted": {"receipt": {
+                "session": "x", "run": "resume1", "from_run": "baseline", "from_step": self.random.choice([0, 2**62]),
+                "compared": 3, "equal": self.random.choice([2, 3]), "expected": 3, "text": "x", "time": time,
+            }},
             "asked": {"name": self.random.choice(["pause", "resume", "x"]), "by": "hub", "reason": "x"},
         }  # fmt: skip
         payload = payloads[kind]
