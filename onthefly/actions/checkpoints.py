@@ -16,12 +16,12 @@ from onthefly.core.gate import Plan
 from onthefly.errors import OnTheFlyError, Refused, outcome
 from onthefly.protocol import CheckpointInfo, Keep, plain
 from onthefly.state import files
-from onthefly.state.deliveries import REMEDY
 from onthefly.state.form import Form, Place
 from onthefly.state.frames import has_own_variables, script_frames, variables
 from onthefly.state.graphs import LIVE, graph_of
 from onthefly.state.image import Image
 from onthefly.state.objects import find
+from onthefly.state.places import REMEDY
 from onthefly.state.random import RandomStates
 from onthefly.state.ring import Entry, Ring
 from onthefly.state.snapshot import Snapshot

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Optional, Protocol
 from onthefly.errors import Refused
 from onthefly.state import winding
 from onthefly.state.batches import KeptBatch, Unkeepable
-from onthefly.state.places import EARLIER
+from onthefly.state.places import EARLIER, REMEDY
 from onthefly.state.random import RandomStates, generator_of, generators_in, same_states
 
 TAPE = "_onthefly_tape"
@@ -22,8 +22,6 @@ TAPE = "_onthefly_tape"
 
 _FETCHING = ("_dataset", "_index_sampler", "_collate_fn", "_sampler_iter")
 _PARTS = ("sampler", "batch_sampler", "dataset", "data_source")
-
-REMEDY = "going back further needs the script to be started again and resumed, which is not in this version"
 
 
 class Feed(Protocol):

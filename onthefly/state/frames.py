@@ -22,7 +22,7 @@ from onthefly.errors import Refused
 from onthefly.state import stack
 from onthefly.state.flow import Unreadable, calls_at
 from onthefly.state.iterators import native
-from onthefly.state.places import Place
+from onthefly.state.places import REMEDY, Place
 from onthefly.state.script import is_ours, is_own
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def check(states: list[FrameState], frames: list[FrameType]) -> None:
 def remedy_of(reason: str) -> str:
     """What to do about it."""
     if "an earlier epoch" in reason:
-        return "going back further needs the script to be started again and resumed, which is not in this version"
+        return REMEDY
     return ""
 
 

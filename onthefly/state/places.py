@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EARLIER = "the checkpoint is of an earlier epoch"
+REMEDY = "stop the script, and go on from there in a new process: onthefly run --resume SESSION@RUN:STEP"
 
 
 class Place:
