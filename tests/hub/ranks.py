@@ -69,6 +69,8 @@ class FakeRank:
         self._random = random.Random(seed)
         self._news = threading.Condition()
         self._proposed: dict[int, int] = {}
+        self.asked = 0
+        """Proposals that it got, whatever it answered."""
         self._at: dict[int, Command] = {}
         self._direct: list[Command] = []
         self._seen: set[str] = set()
@@ -137,6 +139,7 @@ class FakeRank:
     def _take(self, message: Any) -> None:
         with self._news:
             if isinstance(message, Propose):
+                self.asked += 1
                 accepted = self.step < message.step
                 if accepted:
                     self._proposed[message.n] = message.step

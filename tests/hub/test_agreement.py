@@ -359,7 +359,7 @@ def test_a_connection_that_breaks_meanwhile(hub: Running, monkeypatch: pytest.Mo
         answers: list[dict[str, Any]] = []
         thread = threading.Thread(target=lambda: answers.append(send(hub, "pause")))
         thread.start()
-        wait_for("the proposal", lambda: ranks[0]._proposed)
+        wait_for("the proposal", lambda: ranks[0].asked)
         ranks[1].reconnect()
         thread.join()
         assert "the connection of rank 1 was lost" in answers[0]["reason"]

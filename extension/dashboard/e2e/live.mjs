@@ -68,7 +68,7 @@ async function worst(page) {
   // A script that is slow is not the page's fault: the page has its twenty seconds once each sample was trained on.
   const [before, at] = [await seen(), await step(page)];
   await until("two epochs more", async () => (await step(page)) > at + 90, 60);
-  await until("they are seen again", async () => (await seen()) !== before);
+  await until(`they are seen again, and not ${before} times`, async () => (await seen()) !== before, 60);
   await card.locator("tbody tr").nth(3).click();
   await until("how one was learned", async () => /^Sample \d+ of the dataset: seen \d+ times in \d+ epochs; loss/.test(await card.locator(".detail").innerText()));
   await shot(page, "dynamics");
