@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,6 @@ from tests.reporting import note
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
     from tests.conftest import Home
 
@@ -64,6 +64,7 @@ print("done", total)
 """
 
 SEED = int(os.environ["ONTHEFLY_SEED"])
+BREAK = b"\n"
 MODES = ("script", "hub", "both", "prefix")
 
 
@@ -117,6 +118,16 @@ def kill(trainer: Trainer, process: subprocess.Popen[bytes], mode: str) -> None:
     process.wait()
 
 
+def different(path: Path, wanted: bytes) -> str:
+    """Where a file is not as it has to be, in a sentence; empty: nowhere."""
+    found = path.read_bytes() if path.exists() else b""
+    if found == wanted:
+        return ""
+    lines = zip(found.split(BREAK), wanted.split(BREAK))
+    line = next((number for number, (one, other) in enumerate(lines) if one != other), -1)
+    return f"{path.name}, {len(found)} bytes for {len(wanted)}, in line {line}: {found.split(BREAK)[line:][:3]}"
+
+
 def one(home: Home, mode: str, chance: random.Random) -> dict[str, Any]:
     """One chain of kills and resumes; what was found."""
     trainer = Trainer(home, "out")
@@ -137,7 +148,8 @@ def one(home: Home, mode: str, chance: random.Random) -> dict[str, Any]:
         process.wait()
     process = trainer.start("--resume", "last")
     assert process.wait(100) == 0, trainer.errors()
-    wrong = [name for name in files if (trainer.out / name).read_bytes() != files[name]]
+    wrong = [different(trainer.out / name, files[name]) for name in files]
+    wrong = [said for said in wrong if said]
     wrong += [path.name for path in trainer.out.iterdir() if path.name not in files]
     if not whole.endswith(trainer.printed()) or "onthefly: resumed at step" not in trainer.errors():
         wrong.append("prints")
@@ -146,13 +158,15 @@ def one(home: Home, mode: str, chance: random.Random) -> dict[str, Any]:
     rows = {(row["run"], row["backward"]): row["loss"] for row in home.get("sessions/last/backwards")}
     lost = [row for row in told if rows.get((row["run"], row["backward"])) != row["loss"]]
     notices = [notice["text"] for notice in home.get("sessions/last")["notices"] if "damaged" in notice["text"]]
-    return {"wrong": wrong, "lost": len(lost), "told": len(told), "damaged": notices, "said": trainer.errors()[-400:]}
+    return {"wrong": wrong, "lost": len(lost), "told": len(told), "damaged": notices, "said": trainer.said}
 
 
 def proved(home: Home, mode: str, number: int) -> None:
     """Assert all of it."""
     found = one(home, mode, random.Random(f"{SEED} {mode} {number}"))
-    assert (found["wrong"], found["lost"], found["damaged"]) == ([], 0, []), (SEED, mode, number, found)
+    said = [Path(f"{log}.err").read_text(encoding="utf-8")[-600:] for log in found["said"]]
+    good = (found["wrong"], found["lost"], found["damaged"]) == ([], 0, [])
+    assert good, "\n".join([f"seed {SEED}, {mode} {number}", *found["wrong"], str(found), *said])
     assert found["told"] > 0
 
 
