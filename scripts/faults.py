@@ -85,7 +85,7 @@ ROWS = [
         ("hub/test_clients", "hub/test_connections", "hub/test_commands_wait")),
     Row(17, "a page that does not read", "cut off within 12 s; the others do not wait", ("hub/test_clients",)),
     Row(18, "the page vanishes while the script is paused", "the pause belongs to the run; who comes back sees all",
-        ("hub/test_commands_model",)),
+        ("hub/test_clients_vanish", "hub/test_commands_model")),
     Row(19, "commands twice, late, at once", "one order, one answer each", ("hub/test_commands_model",)),
     Row(20, "`kill -9` of the script, or of script and hub", "what was acknowledged is there, once",
         ("faults/test_kills",)),

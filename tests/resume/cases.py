@@ -18,6 +18,8 @@ class Case(NamedTuple):
     """``point``: its optimizers' steps are pause points; ``backward``: it has none, and backward calls are counted."""
     seeded: bool = True
     """Whether two plain runs are equal; if not, the whole run that is compared with is the watched one."""
+    given: tuple[str, ...] = ()
+    """What follows the folder for its files on its command line."""
     needs: str = ""
     """A package that it imports beside torch and numpy."""
 

@@ -108,7 +108,7 @@ class Bench:
     def plain(self) -> Ran:
         """Without OnTheFly, to its end."""
         out = self._work("plain")
-        return self._ended(self._start([sys.executable, str(self.script), str(out)], PLAIN), out)
+        return self._ended(self._start([sys.executable, *self._words(out)], PLAIN), out)
 
     def watched(self, cut: Cut | None, resume: Path | None = None) -> Ran:
         """Under OnTheFly, from the start or resumed from a checkpoint, to its end or to the cut."""
@@ -121,7 +121,7 @@ class Bench:
         if cut is not None and cut.way == "stop":
             environment["ONTHEFLY_STEPS"] = str(-(-(cut.point + cut.later) // self._case.points))
         command = self._launch(resume) if self._launched else self._as_launched(environment, resume)
-        process = self._start([*command, str(self.script), str(out)], environment)
+        process = self._start([*command, *self._words(out)], environment)
         if cut is not None and cut.way in ("hold", "kill"):
             self._kill(process, cut)
         return self._ended(process, out)
@@ -164,6 +164,9 @@ class Bench:
             shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
         return out
+
+    def _words(self, out: Path) -> list[str]:
+        return [str(self.script), str(out), *self._case.given]
 
     def _journal(self, cut: Cut) -> Path:
         entries = [("checkpoint", point, {"name": f"at{point}"}) for point in cut.points]
