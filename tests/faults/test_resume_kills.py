@@ -137,6 +137,7 @@ def one(home: Home, mode: str, chance: random.Random) -> dict[str, Any]:
         path.unlink()
     process = trainer.start()
     wait_for("a checkpoint", trainer.checkpoints, 60)
+    wait_for("something that is told", lambda: home.get("sessions/last/backwards"), 60)
     time.sleep(chance.uniform(0, 0.8))  # the moment is what is drawn
     told = home.get("sessions/last/backwards")
     kill(trainer, process, mode)
