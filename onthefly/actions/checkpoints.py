@@ -15,7 +15,7 @@ from onthefly.core.expected import RESET, REWIND
 from onthefly.core.gate import Plan
 from onthefly.errors import OnTheFlyError, Refused, outcome
 from onthefly.protocol import CheckpointInfo, Keep, plain
-from onthefly.state import files
+from onthefly.state import files, lightning
 from onthefly.state.form import Form, Place
 from onthefly.state.frames import has_own_variables, script_frames, variables
 from onthefly.state.graphs import LIVE, graph_of
@@ -132,12 +132,14 @@ class Checkpoints:
             snapshot = Snapshot(frames, self._deliveries, newest.snapshot.snapshot if newest is not None else None)
             held = Held(snapshot, self._counters.take(), moment)
             image, fault = outcome(Image, frames, self._deliveries.began, self._unused)
+            objects = find(_names(frames))
             more = {
                 "points": moment.point,
-                "files": self._written.record(self._exempt),
-            }  # the open ones are written out
+                "files": self._written.record(self._exempt),  # the open ones are written out
+                "lightning": lightning.section(objects),
+            }
             form = Form.of(
-                find(_names(frames)), place, random=RandomStates.take().tree(), more=more,
+                objects, place, random=RandomStates.take().tree(), more=more,
                 image=image.finish if image is not None else None,
             )  # fmt: skip
             resume = image.obstacle or self._counters.in_force() if image is not None else f"{fault}"
@@ -301,7 +303,8 @@ class Checkpoints:
             raise Refused("variables of its functions are gone, and its main module names nothing that was trained")
         self._writer.flush(SAVING_SECONDS)
         name = self._ring.name_for(place)
-        form = Form.of(objects, place, random=RandomStates.take().tree())
+        more = {"lightning": lightning.section(objects)}
+        form = Form.of(objects, place, random=RandomStates.take().tree(), more=more)
         self._ring.add(name, place, "end").resume = AT_END
         self._prepare()
         self._writer.submit(form, name, self._wrote, {"reason": "end", "resume": AT_END})

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         return _checkpoint(options, target)
     if target.suffix.lower() != SUFFIX:
         raise UsageError(f"{target}: the name must end in {SUFFIX}",
-                         "of one checkpoint, --checkpoint NAME writes .safetensors or .pt")  # fmt: skip
+                         "of one checkpoint, --checkpoint NAME writes .safetensors, .pt or .ckpt")  # fmt: skip
     chosen: list[str] = options.checkpoints or [gather.ALL]
     wanted = {"runs": options.run, "checkpoints": chosen, "samples": options.samples, "logs": options.logs,
               "script": options.script, "pid": os.getpid()}  # fmt: skip
@@ -62,16 +62,16 @@ def main(argv: list[str]) -> int:
 
 def _checkpoint(options: Any, target: Path) -> int:
     """The weights of one checkpoint, for programs that know nothing of us."""
-    if target.suffix not in (".safetensors", ".pt"):
-        raise UsageError(f"{target}: the name must end in .safetensors or .pt",
+    if target.suffix not in (".safetensors", ".pt", ".ckpt"):
+        raise UsageError(f"{target}: the name must end in .safetensors, .pt or .ckpt",
                          "onthefly export SESSION --checkpoint NAME -o model.safetensors")  # fmt: skip
     with Client(Settings(), start=True) as client:
         session = client.json(f"sessions/{quote(options.session, safe='')}")["id"]
     folder = checkpoint_folder(Settings().data_dir / "sessions" / session,
                                NEWEST if options.checkpoint == "last" else options.checkpoint)  # fmt: skip
-    from onthefly.state.export import export_pt, export_safetensors  # torch: a second
+    from onthefly.state import export  # torch: a second
 
-    count = (export_pt if target.suffix == ".pt" else export_safetensors)(folder, target)
+    count = getattr(export, f"export_{target.suffix[1:]}")(folder, target)
     if options.json:
         print(json.dumps({"file": str(target), "session": session, "checkpoint": folder.name, "bytes": count}))
     else:
@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("session", help="id, unique prefix, or last")
     parser.add_argument("file", nargs="?", metavar=f"FILE{SUFFIX}", help="the bundle; replaced as a whole")
-    parser.add_argument("-o", "--output", metavar="FILE", help="the same; with --checkpoint .safetensors or .pt")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="the same; with --checkpoint .safetensors, .pt or Lightning's .ckpt"
+    )
     parser.add_argument(
         "--run", action="append", default=[], metavar="RUN", help="only this run (several times: these)"
     )

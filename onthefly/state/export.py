@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onthefly.bundle import arrays, files, tensors
 from onthefly.bundle.refusals import Damaged
-from onthefly.errors import Refused
+from onthefly.errors import Refused, report
 from onthefly.state.encoding import LeftOut, stored_form
 from onthefly.state.files import read_form
 from onthefly.state.form import Form
@@ -35,8 +35,10 @@ def export_pt(source: Form | Path, file: Path) -> int:
     scalars numbers. Raises :class:`~onthefly.errors.Refused` without a model,
     :class:`~onthefly.bundle.refusals.NotWritten`, :class:`~onthefly.bundle.refusals.BundleError`.
     """
-    content = as_dictionary(_form(source))
+    return _save(as_dictionary(_form(source)), file)
 
+
+def _save(content: dict[str, Any], file: Path) -> int:
     def write(temporary: Path) -> None:
         try:
             with open(temporary, "xb") as stream:
@@ -50,6 +52,15 @@ def export_pt(source: Form | Path, file: Path) -> int:
             raise Damaged(f"{file} could not be read again", "please report it")
 
     return files.replace_file(file, write)
+
+
+def export_ckpt(source: Form | Path, file: Path) -> int:
+    """Write a checkpoint of Lightning's, for ``load_from_checkpoint`` and ``trainer.fit(ckpt_path=...)``.
+
+    Without the states of callbacks, and what ``on_save_checkpoint`` adds. Returns its bytes; raises as above, also
+    where the run was not Lightning's.
+    """
+    return _save(as_lightning(_form(source)), file)
 
 
 def export_safetensors(source: Form | Path, file: Path) -> int:
@@ -81,6 +92,30 @@ def as_dictionary(form: Form) -> dict[str, Any]:
             if name != main:
                 found[f"{kind}.{name}" if name in found or name in RESERVED else name] = _plain(state)
     return found
+
+
+def as_lightning(form: Form) -> dict[str, Any]:
+    """What :func:`export_ckpt` saves."""
+    found: dict[str, Any] | None = form.sections.get("lightning")
+    if not found or "refused" in found:
+        raise Refused((found or {}).get("refused", "this run was not driven by Lightning's Trainer"),
+                      "write .pt or .safetensors instead")  # fmt: skip
+    content: dict[str, Any] = {
+        "epoch": found["epoch"], "global_step": found["global_step"], "loops": found["loops"],
+        "pytorch-lightning_version": found["version"], "state_dict": form.sections["modules"][found["module"]],
+    }  # fmt: skip
+    if found["within"]:  # as Lightning's own save_weights_only: fit() says that it cannot go on from such a file
+        report(f"for load_from_checkpoint only, not for fit(ckpt_path=...): {found['within']}")
+    else:
+        content.update(callbacks={}, optimizer_states=_named(form, "optimizers", found),
+                       lr_schedulers=_named(form, "schedulers", found))  # fmt: skip
+    if "hyper_parameters" in found:
+        content.update(hyper_parameters=found["hyper_parameters"], hparams_name=found["hparams_name"])
+    return _plain(content)
+
+
+def _named(form: Form, kind: str, given: dict[str, Any]) -> list[Any]:
+    return [form.sections[kind][state] if isinstance(state, str) else state for state in given[kind]]
 
 
 def main_model(form: Form) -> str:
