@@ -72,6 +72,7 @@ class Resume:
         if obstacle:
             self._fail(str(obstacle))
         self._image: dict[str, Any] = self._form.sections.get("script") or {}
+        self._aim = moment_of(self._form)
         self._arrivals = 0
         self._next = 1
         self._reason = ""
@@ -81,7 +82,7 @@ class Resume:
 
     def give_up(self) -> None:
         """The script has come to its end, and not to where it was."""
-        self._fail(self._reason or "the script did not come to the place where the checkpoint was taken")
+        self._fail(self._outputs.refused or self._reason or "the script did not come to the place where the checkpoint was taken")
 
     def _plan(self) -> None:
         self._gate.plan(Plan("resume", "", self._reached, same=False, act=self._try))
@@ -90,15 +91,19 @@ class Resume:
         """Whether the script stands where it stood, and it is to be tried."""
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         if not Match(self._image).arrived(frames):
-            if moment.step > self._form.place.step:
+            if _counts(moment) > _counts(self._aim):
                 self._fail(self._reason or "the script takes another way than it took")
             return False
         self._outputs.progress(moment.step, self._form.place.step)
         self._arrivals += 1
-        if self._arrivals < self._next and moment.step != self._form.place.step:
+        if self._arrivals < self._next and not self._late(moment):
             return False
         self._next = self._arrivals + 1 if self._arrivals < TRIES else 2 * self._arrivals
         return True
+
+    def _late(self, moment: Moment) -> bool:
+        """Whether this is the checkpoint's own pause point, or behind it."""
+        return _counts(moment) >= _counts(self._aim)
 
     def _try(self, moment: Moment) -> None:
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
@@ -108,7 +113,7 @@ class Resume:
             if fault is not None:
                 self._reason = str(fault) if isinstance(fault, Unbuildable) else f"{type(fault).__name__}: {fault}"
                 states.put_back()
-                if moment.step >= self._form.place.step:
+                if self._late(moment):
                     self._fail(self._reason)
                 self._plan()
                 return
@@ -125,9 +130,18 @@ class Resume:
 
     def _fit(self, frames: list[FrameType], moment: Moment) -> Rebuild:
         """The image with what it stands for here, all of it there or built."""
+        try:
+            return self._matched(frames, moment, one_by_one=False)
+        except Unbuildable as first:
+            try:
+                return self._matched(frames, moment, one_by_one=True)
+            except Unbuildable:
+                raise first from None
+
+    def _matched(self, frames: list[FrameType], moment: Moment, *, one_by_one: bool) -> Rebuild:
         match = Match(self._image)
-        match.go(frames)
-        rebuild = Rebuild(match, self._wind, self._cut, last=moment.step >= self._form.place.step)
+        match.go(frames, one_by_one=one_by_one)
+        rebuild = Rebuild(match, self._wind, self._cut, last=self._late(moment))
         rebuild.check()
         return rebuild
 
@@ -158,6 +172,11 @@ def expected(path: str) -> Receipt:
     with open(path, encoding="ascii") as file:
         rows = json.load(file).get("expected", [])
     return Receipt({int(number): Call(int(step), float.fromhex(loss)) for number, step, loss in rows})
+
+
+def _counts(moment: Moment) -> tuple[int, int]:
+    """What tells one pause point of a script from the next: two optimizers may step within one step."""
+    return moment.point, moment.backward
 
 
 def moment_of(form: Form) -> Moment:

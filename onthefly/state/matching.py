@@ -56,8 +56,12 @@ class Match:
         described = self.image["frames"]
         return len(frames) == len(described) and all(stands_at(frame, given) for frame, given in zip(frames, described))
 
-    def go(self, frames: list[FrameType]) -> None:
-        """Match everything; :meth:`arrived` is true of these frames."""
+    def go(self, frames: list[FrameType], *, one_by_one: bool = False) -> None:
+        """Match everything; :meth:`arrived` is true of these frames.
+
+        All variables before what is below them; or ``one_by_one``, each with all that is below it, which is right
+        where a variable was one item of a list that another variable is.
+        """
         self.frames = frames
         held = dict(script.modules())
         roots: list[tuple[Any, Any]] = []
@@ -71,7 +75,7 @@ class Match:
         roots.sort(key=lambda root: not isinstance(root[1], torch.optim.Optimizer))
         for token, value in roots:
             self.bind(token, value)
-            if isinstance(value, torch.optim.Optimizer):
+            if one_by_one or isinstance(value, torch.optim.Optimizer):
                 self._drain()
         self._drain()
 

@@ -119,7 +119,8 @@ class Bench:
         if cut is not None:
             environment["ONTHEFLY_REPLAY"] = str(self._journal(cut))
         if cut is not None and cut.way == "stop":
-            environment["ONTHEFLY_STEPS"] = str(-(-(cut.point + cut.later) // self._case.points))
+            steps = -(-(cut.point + cut.later) // self._case.points)  # of the first optimizer
+            environment["ONTHEFLY_STEPS"] = str(steps + (self._case.points > 1))
         command = self._launch(resume) if self._launched else self._as_launched(environment, resume)
         process = self._start([*command, *self._words(out)], environment)
         if cut is not None and cut.way in ("hold", "kill"):
