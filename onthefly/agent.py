@@ -16,6 +16,7 @@ from onthefly.actions import asked
 from onthefly.actions.control import Control, Ties
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
+from onthefly.core.ending import release_main
 from onthefly.core.gate import Place, Plan
 from onthefly.core.introduction import RUN, Runs, base, hello, run_name
 from onthefly.core.kernel import cancelled, in_background_task
@@ -311,6 +312,8 @@ class Session:
         except Stop:
             if in_background_task():
                 raise cancelled() from None
+            if release_main():
+                raise SystemExit(0) from None  # of which a thread says nothing, as it does of our own class
             raise
         self._recorder.held()
 

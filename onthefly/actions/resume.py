@@ -82,7 +82,11 @@ class Resume:
 
     def give_up(self) -> None:
         """The script has come to its end, and not to where it was."""
-        self._fail(self._outputs.refused or self._reason or "the script did not come to the place where the checkpoint was taken")
+        self._fail(
+            self._outputs.refused
+            or self._reason
+            or "the script did not come to the place where the checkpoint was taken"
+        )
 
     def _plan(self) -> None:
         self._gate.plan(Plan("resume", "", self._reached, same=False, act=self._try))

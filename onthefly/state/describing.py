@@ -6,6 +6,7 @@ import csv
 import functools
 import gc
 import io
+import sys
 from collections import deque
 from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,10 @@ def describe(image: Image, value: Any, name: str) -> dict[str, Any]:
     for kinds, function in _DESCRIBED:
         if isinstance(value, kinds):
             return function(image, value, name)
+    sqlite = sys.modules.get("sqlite3")
+    if sqlite is not None and isinstance(value, sqlite.Connection):
+        image.obstacle = image.obstacle or f"{name} is a database that is open: what goes into it cannot be taken back"
+        return values.opaque(value)
     if generator_of(value) is not None:
         return _random(image, value)
     if native(value):

@@ -53,7 +53,7 @@ class Row(NamedTuple):
         for verdict in (EXACT, UNWRITTEN, REFUSED, WRONG):
             found = [result for result in self.results if result.verdict == verdict]
             if found:
-                why = sorted({result.detail for result in found} - {""})
+                why = sorted({" ".join(result.detail.split()) for result in found} - {""})
                 parts.append(f"{verdict} ({len(found)} of {len(self.results)})" + (f": {why[0]}" if why else ""))
         return "; ".join(parts)
 
@@ -73,6 +73,12 @@ def row(case: Case, seed: int, home: Path) -> Row:
         return Row(case, [prove(case, cuts, folder / str(place), whole, home) for place, cuts in chains])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _written() -> dict[str, str]:
+    """The rows that the page has, by script: those that are not run again stay."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines(keepends=True) if PAGE.exists() else []
+    return {line.split("`")[1]: line for line in lines if line.startswith("| `")}
 
 
 def main() -> int:
@@ -95,7 +101,8 @@ def main() -> int:
         end_hub(home)
         shutil.rmtree(home, ignore_errors=True)
     if options.write:
-        PAGE.write_text(HEAD + "".join(f"{each}\n" for each in rows), encoding="utf-8")
+        lines = {**_written(), **{each.case.name: f"{each}\n" for each in rows}}
+        PAGE.write_text(HEAD + "".join(lines[name] for name in CASES if name in lines), encoding="utf-8")
     return int(not all(each.sound for each in rows))
 
 

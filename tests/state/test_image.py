@@ -376,3 +376,9 @@ def test_it_is_gone_on_from_where_the_script_comes_to_it_again(
     assert (found.obstacle, found.arrival) == ("", 3), found.reason
     assert found.reason
     assert repr(found.resumed) == repr(found.whole)
+
+
+def test_an_open_database_is_told_when_the_checkpoint_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Case("import sqlite3\nbase = sqlite3.connect(':memory:')", "pass", "base.close()").text
+    found = Carrier(text, tmp_path, monkeypatch).carry()
+    assert "base in main() is a database that is open" in found.obstacle
