@@ -48,7 +48,7 @@ def _watch() -> None:
 
 
 def _interrupt(main: threading.Thread) -> None:
-    """By a signal to that very thread, which ends its wait for a lock; on Windows, at the next line that it comes to."""
+    """By a signal to that very thread, which ends its wait for a lock; on Windows, at the next line it comes to."""
     if hasattr(signal, "pthread_kill") and main.ident is not None:
         signal.pthread_kill(main.ident, signal.SIGINT)
     else:
