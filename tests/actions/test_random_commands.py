@@ -37,8 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 QUICK = ("tabular", "trainer_accumulation")
 
 LOOPS = (
-    "lbfgs_on_batches", "gan", "accumulation", "scaled", "bf16", "two_optimizers", "workers", "stream_from_workers",
-    "sharpness_aware", "schedules",
+    "lbfgs_on_batches", "gan", "accumulation", "scaled", "bf16", "two_optimizers", "workers", "sharpness_aware",
 )  # fmt: skip
 
 LEFT_OUT = ("deletes_its_batch", "lets_go_of_its_batch", "profiled")

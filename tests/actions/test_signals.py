@@ -439,7 +439,7 @@ def _train_until_killed(data: Path, told: int) -> None:
 def test_killed_at_any_moment_the_newest_acknowledged_loads(handlers: dict[int, Any], tmp_path: Path) -> None:
     seed = int(os.environ.get("ONTHEFLY_SEED", "1"))
     draw = random.Random(seed)
-    for number in range(200 if FULL else 10):
+    for number in range(200 if FULL else 4):
         reading, told = os.pipe()
         pid = os.fork()
         if not pid:

@@ -31,7 +31,7 @@ def kill(home: Home, count: int, *mode: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("mode", ["trainer", "both"])
+@pytest.mark.parametrize("mode", ["both", pytest.param("trainer", marks=FULL)])
 def test_nothing_acknowledged_is_lost(home: Home, mode: str) -> None:
     found = kill(home, KILLS[mode], mode)
     note("F1", **{mode: found})

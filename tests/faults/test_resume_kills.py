@@ -172,7 +172,7 @@ def proved(home: Home, mode: str, number: int) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mode", [*(pytest.param(mode, marks=FULL) for mode in MODES[:2]), *MODES[2:]])
+@pytest.mark.parametrize("mode", [*(pytest.param(mode, marks=FULL) for mode in MODES[:3]), *MODES[3:]])
 def test_a_killed_script_goes_on_and_ends_as_one_that_was_not(home: Home, mode: str) -> None:
     proved(home, mode, 0)
 

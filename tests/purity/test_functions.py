@@ -106,7 +106,8 @@ print([str(node.target) for node in exported.graph.nodes])
 """
 
 
-@pytest.mark.parametrize("early", [pytest.param([], marks=FULL), ["early"]])
+@FULL
+@pytest.mark.parametrize("early", [[], ["early"]])
 def test_compiled_losses(home: Home, early: list[str]) -> None:
     """As many graphs, breaks and frames as plain, whole graphs too, whichever came first: the compiler or we."""
     if not shutil.which("gcc"):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onthefly.instruments import copies, functions
+from tests.conftest import FULL
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def test_used_in_all_ways_that_do_not_compile(home: Home) -> None:
     assert plain.out.count(b"\n") == ours.out.count(b"\n")
 
 
+@FULL
 @pytest.mark.skipif(not shutil.which("gcc"), reason="torch.compile wants a compiler")
 def test_compiled_in_whole_graphs(home: Home) -> None:
     """As many graphs, operators, breaks and frames as plain."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import FULL
 from tests.vscode import adapter
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ for step in range(3):
 LINE = 10
 
 
+@FULL
 def test_a_breakpoint_in_the_script_holds(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     script = home.folder / "it's a script.py"
     script.write_text(SCRIPT, encoding="utf-8")
