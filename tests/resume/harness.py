@@ -103,7 +103,7 @@ def judge(case: Case, cuts: Sequence[Cut], bench: Bench, whole: Ran) -> Result:
         if refusal is not None:
             return refusal
         then = cuts[place + 1] if place + 1 < len(cuts) else None
-        ran = bench.watched(then, bench.checkpoint(cut.point))
+        ran = bench.watched(then, bench.usable(cut.point))
         if _refused(ran):
             break
     return _judged(case, whole, before, ran, done)
@@ -112,7 +112,7 @@ def judge(case: Case, cuts: Sequence[Cut], bench: Bench, whole: Ran) -> Result:
 def _not_to_be_resumed(bench: Bench, ran: Ran, cuts: tuple[Cut, ...]) -> Result | None:
     """Where the process made no checkpoint, or one that says why nothing can be resumed from it."""
     try:
-        manifest = json.loads((bench.checkpoint(cuts[-1].point) / "manifest.json").read_bytes())
+        manifest = json.loads((bench.usable(cuts[-1].point) / "manifest.json").read_bytes())
     except FileNotFoundError:
         return Result(WRONG, cuts, f"no checkpoint was made; exit code {ran.code}: {ran.err[-500:]}")
     reason = manifest.get("resume", "")

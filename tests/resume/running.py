@@ -105,6 +105,15 @@ class Bench:
         """The folder of the checkpoint made there."""
         return self._home / "data" / "sessions" / self.session / "checkpoints" / f"at{point}"
 
+    def usable(self, point: int) -> Path:
+        """The checkpoint made there; or, where nobody can go on from it, the one that was made in its place later."""
+        asked = self.checkpoint(point)
+        if _refusal(asked):
+            made = [path for path in asked.parent.iterdir() if (path / "manifest.json").exists()]
+            later = [path for path in made if not path.name.startswith("at") and not _refusal(path)]
+            return min(later, key=lambda path: path.stat().st_mtime, default=asked)
+        return asked
+
     def plain(self) -> Ran:
         """Without OnTheFly, to its end."""
         out = self._work("plain")
@@ -226,6 +235,12 @@ class Bench:
 
     def _text(self, stream: str) -> str:
         return self._said(stream).read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _refusal(checkpoint: Path) -> str:
+    """Why nothing can be resumed from it; empty: it can, or is not there."""
+    manifest = checkpoint / "manifest.json"
+    return str(json.loads(manifest.read_bytes()).get("resume", "")) if manifest.exists() else ""
 
 
 class _Still:

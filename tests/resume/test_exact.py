@@ -1,7 +1,7 @@
 """Done when (issue 8): interrupted anywhere and resumed in a fresh process, a script ends as one that never was.
 
-On every change three scripts, which is what 25 s of processor time allow, each resumed from one checkpoint of a run that
-went on to its end (two processes a script); in the full tier all, killed and stopped at random places, also twice
+On every change three scripts, which is what 25 s of processor time allow, each resumed from one checkpoint of a run
+that went on to its end (two processes a script); in the full tier all, killed and stopped at random places, also twice
 within a few steps.
 """
 
