@@ -22,8 +22,9 @@ HEAD = """# Resumed scripts: what was proven
 Each script of `tests/resume/scripts` was run plain, and interrupted at random steps in each of these ways: killed by
 `kill -9` at the checkpoint, killed some steps after it, ended by `stop`, and twice within five steps; then resumed in
 a fresh process to its end, from the checkpoint at that step or, where nobody could go on from it (between the two
-steps of a GAN), from the one that was made in its place at the next pause point. *exact*: exit code, every later printed
-line and every file are those of the plain run, bit for bit. *refused*: told so with a reason, and nothing was run. Written by `python -m tests.resume.table --write`.
+steps of a GAN), from the one that was made in its place at the next pause point. *exact*: exit code, every later
+printed line and every file are those of the plain run, bit for bit. *refused*: told so with a reason, and nothing was
+run. Written by `python -m tests.resume.table --write`.
 
 | script | what is in it | result | steps run again |
 | --- | --- | --- | --- |
