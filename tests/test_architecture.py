@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "onthefly"
 FLOORS = [
     {"protocol", "settings", "errors", "version"},
     {"core", "link", "bundle", "patching"},
-    {"instruments", "capture", "state", "hub", "alarms"},
+    {"instruments", "capture", "state", "hub", "alarms", "merging"},
     {"actions"},
     {"agent"},
     {"sessions"},
@@ -23,7 +23,7 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IN = {
-    "torch": {"instruments", "capture", "state", "actions", "alarms", "agent", "trainer", "lightning"},
+    "torch": {"instruments", "capture", "state", "merging", "actions", "alarms", "agent", "trainer", "lightning"},
     "aiohttp": {"hub"},
     "duckdb": {"hub"},
     "numpy": {"hub", "bundle"},
