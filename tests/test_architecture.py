@@ -13,6 +13,7 @@ FLOORS = [
     {"protocol", "settings", "errors", "version"},
     {"core", "link", "bundle", "patching"},
     {"instruments", "capture", "state", "hub", "alarms"},
+    {"insight", "health"},
     {"actions"},
     {"agent"},
     {"sessions"},
@@ -23,7 +24,18 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IN = {
-    "torch": {"instruments", "capture", "state", "actions", "alarms", "agent", "trainer", "lightning"},
+    "torch": {
+        "instruments",
+        "capture",
+        "state",
+        "alarms",
+        "insight",
+        "health",
+        "actions",
+        "agent",
+        "trainer",
+        "lightning",
+    },
     "aiohttp": {"hub"},
     "duckdb": {"hub"},
     "numpy": {"hub", "bundle"},
