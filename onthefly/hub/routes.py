@@ -15,6 +15,7 @@ from onthefly.protocol import (
     Answer,
     CommandRequest,
     ExportRequest,
+    HealthResults,
     Histogram,
     HubStatus,
     ImportRequest,
@@ -138,6 +139,8 @@ ROUTES = (
            Parameter("limit", _whole(1, MAX_LOSSES, MAX_LOSSES), "At most so many.")), answer=Losses, faults=(409,)),
     Route("GET", f"{_SESSION}/journal", "journal", "What was changed, in the order in which it was done.", (_ID, _RANK),
           answer=Journal, faults=(409,)),
+    Route("GET", f"{_SESSION}/health", "checks", "What checks of the run's health have found, in the order in which "
+          "they did; of ranks that were compared, one result for all.", (_ID,), answer=HealthResults, faults=(409,)),
     Route("POST", f"{_SESSION}/export", "export", "The session as one file, a bundle (`.otf`).", (_ID,),
           body=ExportRequest, answer="bundle", faults=(409,)),
     Route("POST", f"{_SESSION}/stage", "stage",
