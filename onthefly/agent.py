@@ -93,7 +93,7 @@ class Session:
         ties = Ties(
             lambda message: self._link.send(message), self._announce, self.notice, self._ranks, self._place,
             lambda: self._recorder.run, lambda: self._recorder.loaders(), lambda: self._recorder.work_off(),
-            lambda: self._hold(), self._went_back, lambda: self._scalers.counts,
+            lambda: self._hold(), self._went_back, lambda: self._scalers.counts, meter,
         )  # fmt: skip
         folder = settings.data_dir / "sessions" / settings.session
         self._control = Control(ties, folder / _own(role), Guard("control", strict=settings.strict, notify=self.notice))

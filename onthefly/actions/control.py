@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from onthefly.core.gate import Place
+    from onthefly.core.meter import Meter
     from onthefly.protocol import AgentMessage, Metrics, ReceiptInfo, State
     from onthefly.settings import Settings
     from onthefly.state.form import Form
@@ -82,6 +83,8 @@ class Ties(NamedTuple):
     """The script is where it was then, in that run: count from there, as a run of that kind (a rewind's, ...)."""
     scaling: Callable[[], tuple[int, int]]
     """Steps of gradient scalers, and those that they have left out."""
+    meter: Meter
+    """Adds up our own time."""
 
 
 class Ours(NamedTuple):
@@ -146,7 +149,7 @@ class Control:
             folder / "flights", gate, self._optimizers, self.checkpoints, guard, notice=ties.notice,
             changed=self._prepare, place=ties.place, serve=ties.serve,
         )  # fmt: skip
-        sources = Sources(ties, self._optimizers.living, self._losses.between, self._prepare, self.show)
+        sources = Sources(ties, self._optimizers.living, self._losses.between, self._record, self._prepare, self.show)
         self.health = Examinations(gate, sources, self.checkpoints, guard)
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
@@ -189,6 +192,11 @@ class Control:
             for loss in losses(message):
                 self._losses.note(loss.step, loss.backward, loss.value)
                 self._compare(loss.backward, loss.value)
+
+    def _record(self, metrics: Metrics) -> None:
+        """One of ours goes the way of those that are recorded."""
+        self._ties.send(metrics)
+        self.recorded(metrics)
 
     def show(self) -> None:
         """Tell clients what is under control now, if that is not what they were told."""

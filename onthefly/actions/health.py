@@ -15,6 +15,7 @@ from onthefly.actions.living import roots
 from onthefly.core.gate import Plan
 from onthefly.errors import Refused, outcome
 from onthefly.health import determinism
+from onthefly.health.live import Live
 from onthefly.health.scene import Answer, Cancelled, Scaling, Scene, Steps, named
 from onthefly.health.table import BY_NAME, ROWS
 from onthefly.protocol import Checked, HealthResult, Metrics, ProgressInfo, Records
@@ -52,6 +53,8 @@ class Sources(NamedTuple):
     optimizers: Callable[[], list[Optimizer]]
     losses: Callable[[int, int], list[float | None]]
     """Of the steps from the first on, before the last."""
+    record: Callable[[Metrics], None]
+    """Send a metric of ours, and let conditions see it."""
     changed: Callable[[], None]
     """Other steps may have to be looked at."""
     show: Callable[[], None]
@@ -83,6 +86,8 @@ class Examinations:
         self._running: Running | None = None
         self._metrics: deque[Metrics] = deque(maxlen=MAX_BLOCKS)
         self._records: Records | None = None
+        ties = sources.ties
+        self._live = Live(ties.meter, ties.place, sources.record, ties.run, ties.notice, self._look_on)
         self.backward = guard.around(self._backward)
         self.backward_ended = guard.around(self._backward_ended)
         self.look_before = guard.around(self._look_before)
@@ -90,7 +95,7 @@ class Examinations:
     @property
     def before(self) -> bool:
         """Whether the next step of an optimizer is looked at."""
-        return self._running is not None and bool(self._running.looks)
+        return self._live.wanted or (self._running is not None and bool(self._running.looks))
 
     def cancel(self) -> None:
         """From any thread: the check that runs is to end, and those after it are not to begin."""
@@ -102,6 +107,7 @@ class Examinations:
             self._records = message
         elif "step_ms" in message.values:
             self._metrics.append(message)
+            self._live.take(message)
 
     def examine(self, given: Any, place: Place, by: str) -> dict[str, Any]:
         """The command ``health``."""
@@ -131,9 +137,9 @@ class Examinations:
     def close(self) -> None:
         """The script ends: nothing of ours stays in it, and what waited for a step is told."""
         running, self._running = self._running, None
+        self._gate.watch = None
         if running is None:
             return
-        self._gate.watch = None
         for name, look in running.looks:
             outcome(look.abandon)
             self._tell(name, Answer("unknown", "the script ended before its next step"), running.begun, running.by)
@@ -153,8 +159,9 @@ class Examinations:
         steps = Steps(*(values[1:] for values in columns.values()))
         return Scene(
             models=named(_trained(optimizers)), optimizers=optimizers, loaders=sources.ties.loaders(),
-            ranks=sources.ties.ranks(), scaling=Scaling(*sources.ties.scaling()), steps=steps, records=self._records, step=place.step,
-            checkpoints=sum(row.memory for row in self._checkpoints.rows()), seconds=seconds, progress=self._come,
+            ranks=sources.ties.ranks(), scaling=Scaling(*sources.ties.scaling()), steps=steps, records=self._records,
+            step=place.step, checkpoints=sum(row.memory for row in self._checkpoints.rows()), seconds=seconds,
+            progress=self._come,
         )  # fmt: skip
 
     def _come(self, done: int, of: int, what: str) -> None:
@@ -195,8 +202,7 @@ class Examinations:
         if not looks and start is None:
             return
         self._running = Running(scene, by, self._number, looks, start, place)
-        self._gate.watch = self if looks else None
-        self._sources.changed()
+        self._look_on()
         self._after(place, by, self._stepped)
         self._gate.go_on(by)
 
@@ -204,7 +210,14 @@ class Examinations:
         """Do that after the next step, in all ranks after the same one."""
         self._gate.plan(Plan("health checks", by, lambda now: now.step > place.step, same=True, act=act))
 
+    def _look_on(self) -> None:
+        """Other things are looked at now in steps and backward calls."""
+        self._gate.watch = self if self.before else None
+        self._sources.changed()
+
     def _backward(self, given: tuple[Any, ...]) -> None:
+        if self._live.wanted:
+            self._live.backward(given)
         for _, look in self._running.looks if self._running is not None else ():
             look.backward(given)
 
@@ -213,6 +226,8 @@ class Examinations:
             look.backward_ended()
 
     def _look_before(self, optimizer: Any) -> None:
+        if self._live.wanted and optimizer is next(iter(self._sources.optimizers()), optimizer):
+            self._live.look_before(optimizer)
         for _, look in self._running.looks if self._running is not None else ():
             look.before(optimizer)
 
@@ -221,11 +236,10 @@ class Examinations:
         running = self._running
         if running is None:
             return
-        self._gate.watch = None
         for name, look in running.looks:
             self._tell(name, _told(*outcome(look.end)), place, running.by)
         self._running = running._replace(looks=[])
-        self._sources.changed()
+        self._look_on()
         if running.start is None:
             self._over(running)
             return

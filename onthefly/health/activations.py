@@ -152,5 +152,5 @@ def _judged(rows: list[dict[str, Any]], functions: float | None, skipped: int) -
     if not rows and functions is None:
         why = " (those of compiled parts are not looked at)" if skipped else ""
         return Answer("unknown", f"no activation module and no ReLU was seen in this step{why}", numbers=numbers)
-    return Answer("good", f"no unit is dead or saturated in {len(rows)} modules" if rows
-                  else f"functions give {functions:.0%} zeros", "", numbers, rows)  # fmt: skip
+    modules = f"no unit of {len(rows)} activation module{'s' if len(rows) > 1 else ''} is dead or saturated"
+    return Answer("good", modules if rows else f"functions give {functions:.0%} zeros", "", numbers, rows)

@@ -112,7 +112,7 @@ class Content:
         self.copies += 1
         self.conflicts += self._targets[found.input] != found.target
         if len(self.pairs) < MAX_ROWS:
-            self.pairs.append((before, index))
+            self.pairs.append((min(before, index), max(before, index)))
 
     def _widen(self, numbers: torch.Tensor) -> None:
         if self._low is None and self.seen == 1:
@@ -158,7 +158,7 @@ def _judged(contents: list[Content]) -> Answer:
     }  # fmt: skip
     findings = [found for content in contents for found in _of_one(content)]
     findings += [found for content in others for found in _of_two(trained, content, shared[content.name])]
-    findings.sort(key=lambda found: found[0] != "bad")
+    findings.sort(key=lambda found: ("bad", "warning", "good").index(found[0]))
     partial = [f"{content.name}: {content.seen:,} of {len(content.places):,} samples were looked at"
                for content in contents if not content.complete]  # fmt: skip
     varying = [content.name for content in contents if content.random]
@@ -167,7 +167,8 @@ def _judged(contents: list[Content]) -> Answer:
     if findings:
         verdict: Any = findings[0][0]
         return Answer(verdict, "; ".join([*(text for _, text, _ in findings[:4]), *partial]),
-                      "; ".join(dict.fromkeys(do for _, _, do in findings[:4])), numbers, rows)  # fmt: skip
+                      "; ".join(dict.fromkeys(do for kind, _, do in findings[:4] if kind != "good")),
+                      numbers, rows)  # fmt: skip
     looked = numbers["looked_at"]
     if not looked:
         return Answer("unknown", "; ".join(partial), "give it more time: --seconds 60", numbers, rows)
@@ -197,10 +198,11 @@ def _of_one(content: Content) -> list[tuple[str, str, str]]:
                       "replace or leave them out before they reach the model"))  # fmt: skip
     if content.elements and content.constant == content.elements and seen > 1:
         found.append(("bad", f"all {seen} inputs of {name} are the same", "look at what its data set returns"))
-    elif content.copies > DUPLICATES * seen:
+    elif content.copies:
         pair = content.pairs[0]
         wrong = f", {content.conflicts} of them with another label" if content.conflicts else ""
-        found.append(("warning", f"{content.copies} of {seen} samples of {name} equal another one "
+        often = content.copies > DUPLICATES * seen or content.conflicts
+        found.append(("warning" if often else "good", f"{content.copies} of {seen} samples of {name} equal another one "
                       f"(as {pair[0]} and {pair[1]}){wrong}", "leave duplicates out, settle their labels"))  # fmt: skip
     if content.blank:
         found.append(("warning", f"{content.blank} inputs of {name} are of one constant value", "leave them out"))

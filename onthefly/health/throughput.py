@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BOUND, WAITING = 0.5, 0.2
 """Share of the time that waits for data, from which training is bound by its loader, and from which that is told."""
 
-OPTIMIZER_SHARE, OURS_SHARE = 0.3, 0.05
+OPTIMIZER_SHARE, OURS_SHARE = 0.3, 0.1
 LEAST_STEP_MS = 1.0
 """A shorter step has no optimizer worth to be told of."""
 

@@ -67,7 +67,7 @@ CASES: list[tuple[Any, str, str]] = [
     (lambda: of(dead(-50.0, 6), nn.Tanh(), nn.Linear(8, 2)), "warning", "end of its range"),
     (lambda: of(Functional(-50.0)), "bad", "functions give 100.0% zeros"),
     (lambda: of(Functional(0.0)), "good", "functions give"),
-    (lambda: of(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)), "good", "no unit is dead or saturated in 1 modules"),
+    (lambda: of(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)), "good", "no unit of 1 activation module is dead"),
     (lambda: of(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2)), "unknown", "no activation module"),
 ]
 

@@ -72,6 +72,8 @@ CASES: list[tuple[str, Any, str, str]] = [
     ("other labels", lambda: TensorDataset(numbers(20).repeat(2, 1), torch.arange(40) // 20), "warning",
      "20 of them with another label"),
     ("texts", lambda: [{"text": f"row {row % 30}", "label": row % 2} for row in range(40)], "warning", "10 of 40"),
+    ("one duplicate", lambda: TensorDataset(torch.cat([numbers(1500), numbers(1500)[:1]])), "good",
+     "1 of 1501 samples of loader0 equal another one (as 0 and 1500)"),
     ("stream", lambda: Stream(), "unknown", "no data set can be read by index"),
     ("broken", lambda: Broken(), "bad", "sample 7: ValueError: this one is damaged"),
     ("augmented", lambda: Augmented(), "good", "contents cannot be compared"),

@@ -67,7 +67,7 @@ def test_a_step_that_computes_is_good_and_the_run_what_it_was(tmp_path: Path) ->
 def test_a_slow_optimizer_is_told(tmp_path: Path) -> None:
     class Heavy(torch.optim.SGD):
         def step(self, closure: Any = None) -> Any:
-            busy(0.01)
+            busy(0.05)
             return super().step(closure)
 
     training = Training()
