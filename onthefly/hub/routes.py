@@ -64,7 +64,7 @@ class Route(NamedTuple):
     """A type of the protocol, in JSON."""
     answer: Any = None
     """A type of the protocol, or the words that :mod:`onthefly.hub.openapi` knows: ``empty``, ``page``, ``file``,
-    ``bundle``, ``socket``, ``done``, ``document``, ``series``, or the name of a table."""
+    ``report``,    ``bundle``, ``socket``, ``done``, ``document``, ``series``, or the name of a table."""
     faults: tuple[int, ...] = ()
     """Beside those that every route has."""
 
@@ -141,6 +141,8 @@ ROUTES = (
           answer=Journal, faults=(409,)),
     Route("GET", f"{_SESSION}/health", "checks", "What checks of the run's health have found, in the order in which "
           "they did; of ranks that were compared, one result for all.", (_ID,), answer=HealthResults, faults=(409,)),
+    Route("GET", f"{_SESSION}/report", "report", "A run as one HTML file, which opens without server and network.",
+          (_ID,), answer="report", faults=(409,)),
     Route("POST", f"{_SESSION}/export", "export", "The session as one file, a bundle (`.otf`).", (_ID,),
           body=ExportRequest, answer="bundle", faults=(409,)),
     Route("POST", f"{_SESSION}/stage", "stage",
