@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from onthefly.health.scene import Scene
 
 MAX_SAMPLES, MAX_CLASSES = 200_000, 10_000
+PROGRESS = 64
+"""Samples from one look at whether it is cancelled to the next."""
+
 MAX_ELEMENTS = 1 << 20
 """Of an input, up to which it is looked at whether each of its numbers ever changes."""
 
@@ -83,7 +86,7 @@ class Content:
             for place in spread(len(self.places)):
                 if self.seen >= MAX_SAMPLES or time.monotonic() > until:
                     return
-                if self.seen % 64 == 0:
+                if self.seen % PROGRESS == 0:
                     scene.progress(self.seen, min(len(self.places), MAX_SAMPLES), f"data: {self.name}")
                 found, fault = outcome(self._fetch, place)
                 if fault is not None:
