@@ -217,7 +217,7 @@ class Examinations:
 
     def _backward(self, given: tuple[Any, ...]) -> None:
         if self._live.wanted:
-            self._live.backward(given)
+            self._safely(self._live.backward, given)
         for _, look in self._running.looks if self._running is not None else ():
             look.backward(given)
 
@@ -225,9 +225,16 @@ class Examinations:
         for _, look in self._running.looks if self._running is not None else ():
             look.backward_ended()
 
+    def _safely(self, look: Callable[[Any], None], given: Any) -> None:
+        """A fault ends the live metrics, and is reported by the guard around this."""
+        _, fault = outcome(look, given)
+        if fault is not None:
+            self._live.stop()
+            raise fault
+
     def _look_before(self, optimizer: Any) -> None:
         if self._live.wanted and optimizer is next(iter(self._sources.optimizers()), optimizer):
-            self._live.look_before(optimizer)
+            self._safely(self._live.look_before, optimizer)
         for _, look in self._running.looks if self._running is not None else ():
             look.before(optimizer)
 

@@ -103,6 +103,12 @@ class Live:
             self.wanted, self._seen, self._zeros, self._spent = True, False, None, 0
             self._changed()
 
+    def stop(self) -> None:
+        """No look is made any more."""
+        self.off, self.wanted = True, False
+        self._under_way.clear()
+        self._changed()
+
     def backward(self, roots: tuple[Any, ...]) -> None:
         """Before a backward call of a step that is looked at: what its ReLUs gave."""
         if self._seen or not _quiet(roots[0] if roots else None):

@@ -168,3 +168,19 @@ def test_losses_under_a_scaler_have_the_norm_that_is_stepped_with() -> None:
         found = kept.metric("grad_norm")
     assert found
     assert all(any(value == pytest.approx(norm, rel=1e-4) for norm in norms) for value in found)
+
+
+def test_a_fault_of_ours_ends_them_and_not_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any) -> Any:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(live, "total", fail)
+    without = train(400)
+    with watched(ONTHEFLY_STRICT="0") as kept:
+        ended = train(400)
+        health = kept.session._control.health
+        assert health._live.off
+        assert kept.session._gate.prepare is None
+        assert kept.session._gate.watch is None
+        assert not kept.metric("grad_norm")
+    assert all(torch.equal(one, two) for one, two in zip(ended, without))
