@@ -13,6 +13,7 @@ FLOORS = [
     {"protocol", "settings", "errors", "version"},
     {"core", "link", "bundle", "patching"},
     {"instruments", "capture", "state", "hub", "alarms", "merging"},
+    {"insight", "health"},
     {"actions"},
     {"agent"},
     {"sessions"},
@@ -23,7 +24,19 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IN = {
-    "torch": {"instruments", "capture", "state", "merging", "actions", "alarms", "agent", "trainer", "lightning"},
+    "torch": {
+        "instruments",
+        "capture",
+        "state",
+        "alarms",
+        "merging",
+        "insight",
+        "health",
+        "actions",
+        "agent",
+        "trainer",
+        "lightning",
+    },
     "aiohttp": {"hub"},
     "duckdb": {"hub"},
     "numpy": {"hub", "bundle"},

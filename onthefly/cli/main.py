@@ -26,6 +26,7 @@ COMMANDS: dict[str, Entry] = {
     "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),
     "logs": Entry("logs", "what the script of a session wrote"),
     "journal": Entry("journal", "what was changed in a session, one change a line: for --replay"),
+    "report": Entry("report", "a run as one HTML file: curves, samples, health, changes, environment"),
     "export": Entry(
         "export", "a session as one file, a bundle (.otf); or one of its checkpoints as .safetensors or .pt"
     ),

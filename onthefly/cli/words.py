@@ -33,6 +33,7 @@ HELP = {
     "keep.on_signal": "before what the script does at these: SIGTERM,USR1; or none",
     "keep.memory": "most bytes in memory: 500M, 1G", "keep.disk": "most bytes on disk: 10G",
     "drop.checkpoint": "its name", "rewind.checkpoint": "its name (default: the newest)",
+    "health.checks": "which (default: all)", "health.seconds": "the longest that data sets are read for (default 20)",
     "trial.steps": "how many without, and how many with the change",
     "trial.name": "the change, as by itself: trial 100 set lr 0.01", "watch.alarm": "as `status` lists them",
     "watch.parameters": "NAME=VALUE, any number of times",
@@ -87,7 +88,9 @@ def add_to(parser: argparse.ArgumentParser, name: str) -> None:
             given.update(action="append", metavar="NAME=VALUE", dest="parameters")
         else:
             given["metavar"] = field.upper()
-        if default is _REQUIRED:
+        if field == "checks":
+            parser.add_argument(field, nargs="*", **given)
+        elif default is _REQUIRED:
             parser.add_argument(field, **given)
         elif len(fields) == 1 and hint is not bool:
             parser.add_argument(field, nargs="?", **given)
@@ -114,7 +117,7 @@ def _arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
     args: dict[str, Any] = {}
     for field, (hint, default) in _fields(name).items():
         text = getattr(options, field)
-        if text is not None and (not isinstance(text, bool) or text != default):
+        if text is not None and text != [] and (not isinstance(text, bool) or text != default):
             args[field] = text if isinstance(text, bool) else _value(name, field, hint, text)
     if name == "trial":
         parser = Parser(prog=f"onthefly ctl SESSION trial {args['steps']} {args['name']}")
@@ -151,6 +154,8 @@ def _plain(hint: Any) -> Any:
 def _value(name: str, field: str, hint: Any, text: Any) -> Any:
     """What is meant by a text; :class:`UsageError` tells how it is written."""
     try:
+        if field == "checks":
+            return list(text)
         if field == "on_signal":
             return [] if text.lower() == "none" else parse(text)
         if field in ("memory", "disk"):

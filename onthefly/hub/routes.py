@@ -15,6 +15,7 @@ from onthefly.protocol import (
     Answer,
     CommandRequest,
     ExportRequest,
+    HealthResults,
     Histogram,
     HubStatus,
     ImportRequest,
@@ -63,7 +64,7 @@ class Route(NamedTuple):
     """A type of the protocol, in JSON."""
     answer: Any = None
     """A type of the protocol, or the words that :mod:`onthefly.hub.openapi` knows: ``empty``, ``page``, ``file``,
-    ``bundle``, ``socket``, ``done``, ``document``, ``series``, or the name of a table."""
+    ``report``,    ``bundle``, ``socket``, ``done``, ``document``, ``series``, or the name of a table."""
     faults: tuple[int, ...] = ()
     """Beside those that every route has."""
 
@@ -138,6 +139,10 @@ ROUTES = (
            Parameter("limit", _whole(1, MAX_LOSSES, MAX_LOSSES), "At most so many.")), answer=Losses, faults=(409,)),
     Route("GET", f"{_SESSION}/journal", "journal", "What was changed, in the order in which it was done.", (_ID, _RANK),
           answer=Journal, faults=(409,)),
+    Route("GET", f"{_SESSION}/health", "checks", "What checks of the run's health have found, in the order in which "
+          "they did; of ranks that were compared, one result for all.", (_ID,), answer=HealthResults, faults=(409,)),
+    Route("GET", f"{_SESSION}/report", "report", "A run as one HTML file, which opens without server and network.",
+          (_ID,), answer="report", faults=(409,)),
     Route("POST", f"{_SESSION}/export", "export", "The session as one file, a bundle (`.otf`).", (_ID,),
           body=ExportRequest, answer="bundle", faults=(409,)),
     Route("POST", f"{_SESSION}/stage", "stage",

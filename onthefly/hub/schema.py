@@ -13,8 +13,8 @@ FORMAT = 1
 """Raised when an older hub could not read the tables.
 
 Columns that are added at the end (:data:`LATER_COLUMNS`, those of components) leave it as it is: an older hub shows
-all rows, and hands the new columns on; it leaves alone a table that it does not know (``journal``, ``answers``). What
-it cannot do is add rows; it says so, and the agent keeps its records.
+all rows, and hands the new columns on; it leaves alone a table that it does not know (``journal``, ``answers``,
+``health``). What it cannot do is add rows; it says so, and the agent keeps its records.
 Another format would have that hub refuse the whole session, and would gain nothing.
 """
 
@@ -40,6 +40,7 @@ TABLES = {
     # Kept as the JSON that is handed out: an entry's columns would have to be altered with each new kind of change.
     "journal": "rank SMALLINT, pid BIGINT, entry VARCHAR",
     "answers": "rank SMALLINT, pid BIGINT, n BIGINT, id VARCHAR, answer VARCHAR",
+    "health": "rank SMALLINT, pid BIGINT, result VARCHAR",
     "saved": "rank SMALLINT, pid BIGINT, seq BIGINT, PRIMARY KEY (rank, pid)",
 }
 
@@ -101,6 +102,8 @@ INSERT_LOGS = """
 INSERT INTO logs SELECT unnest($ranks), unnest($pids), to_timestamp(unnest($times)), unnest($streams), unnest($texts)"""
 
 INSERT_JOURNAL = "INSERT INTO journal SELECT unnest($ranks), unnest($pids), unnest($entries)"
+
+INSERT_HEALTH = "INSERT INTO health SELECT unnest($ranks), unnest($pids), unnest($results)"
 
 INSERT_ANSWERS = (
     "INSERT INTO answers SELECT unnest($ranks), unnest($pids), unnest($numbers), unnest($ids), unnest($answers)"

@@ -43,7 +43,6 @@ from onthefly.protocol.bundles import (
     Storage,
 )
 from onthefly.protocol.client import (
-    CLIENT_TYPES,
     Admitted,
     Branch,
     ClientMessage,
@@ -93,6 +92,8 @@ from onthefly.protocol.control import (
     TrialInfo,
     WatchInfo,
 )
+from onthefly.protocol.health import Checked, HealthResult, HealthResults, ProgressInfo, Value, Verdict
+from onthefly.protocol.shown import CLIENT_TYPES
 from onthefly.protocol.words import (
     CERTIFICATES,
     COMPONENT_PATTERN,
@@ -146,6 +147,7 @@ __all__ = [
     "Asked",
     "Branch",
     "Certificate",
+    "Checked",
     "CheckpointInfo",
     "ClientMessage",
     "Column",
@@ -165,6 +167,8 @@ __all__ = [
     "Failed",
     "Fault",
     "Finding",
+    "HealthResult",
+    "HealthResults",
     "Hello",
     "Histogram",
     "HubEvent",
@@ -195,6 +199,7 @@ __all__ = [
     "Ping",
     "PlannedPause",
     "Pong",
+    "ProgressInfo",
     "Propose",
     "Proposed",
     "Rank",
@@ -220,6 +225,8 @@ __all__ = [
     "Subscribe",
     "SubsetInfo",
     "TrialInfo",
+    "Value",
+    "Verdict",
     "WatchInfo",
     "Welcome",
     "arguments",

@@ -6,7 +6,8 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 
 import msgspec
 
-from onthefly.protocol.commands import AlarmAction
+from onthefly.protocol.given import AlarmAction
+from onthefly.protocol.health import ProgressInfo
 
 
 class PlannedPause(msgspec.Struct, kw_only=True):
@@ -149,6 +150,8 @@ class Controls(msgspec.Struct, kw_only=True):
     watches: list[WatchInfo] = []
     findings: list[Finding] = []
     trial: Optional[TrialInfo] = None
+    progress: Optional[ProgressInfo] = None
+    """Of what runs at a pause, and takes a while."""
 
 
 class JournalEntry(msgspec.Struct, kw_only=True):

@@ -119,6 +119,8 @@ LINES: dict[str, dict[str, Any]] = {
     "watch spike pause --parameter z=6 --parameter window=50": {
         "alarm": "spike", "action": "pause", "parameters": {"z": 6.0, "window": 50.0}},
     "diagnose": {},
+    "health": {},
+    "health numerics memory --seconds 5": {"checks": ["numerics", "memory"], "seconds": 5.0},
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ export interface Branch {
   step: number;
 }
 
-/** Forget the pauses that were set for a later moment. */
+/** Forget the pauses that were set for a later moment; end what runs at a pause (health). */
 export interface Cancel {
 }
 
@@ -107,6 +107,7 @@ export interface Controls {
   watches?: WatchInfo[];
   findings?: Finding[];
   trial?: TrialInfo | null;
+  progress?: ProgressInfo | null;
 }
 
 /** At a pause: run the script's next step again, and name the first operation whose result is not finite. */
@@ -158,6 +159,35 @@ export interface Finding {
 /** Keep parameters as they are, by name: ``encoder.*``; their gradients are left out of each step. */
 export interface Freeze {
   pattern: string;
+}
+
+/** At a pause: examine the run, by all checks or by those named; some of them let the script take one step. */
+export interface Health {
+  checks?: string[];
+  seconds?: number;
+}
+
+/** What one check has found at one moment. */
+export interface HealthResult {
+  check: string;
+  verdict: "bad" | "good" | "unknown" | "warning";
+  says: string;
+  do?: string;
+  numbers?: Record<string, boolean | number | string | null>;
+  rows?: (Record<string, boolean | number | string | null>)[];
+  run?: string;
+  step?: number;
+  epoch?: number;
+  time?: number;
+  by?: string;
+  examination?: number;
+  rank?: number;
+}
+
+/** ``GET /api/v1/sessions/{id}/health``: in the order in which they came; ranks that can be compared as one. */
+export interface HealthResults {
+  session: string;
+  results: HealthResult[];
 }
 
 /** ``GET .../histogram?run&epoch&phase&bins``: the per-sample losses of one epoch (default: the newest). */
@@ -320,6 +350,13 @@ export interface Pong {
   type: "pong";
 }
 
+/** How far something has come that takes a while. */
+export interface ProgressInfo {
+  what: string;
+  done: number;
+  of: number;
+}
+
 /** One process of a session. */
 export interface Rank {
   rank: number;
@@ -430,6 +467,7 @@ export interface Session {
   metrics?: string[];
   logs?: number;
   journal?: number;
+  health?: number;
   unsaved_since?: number | null;
   unsaved_reason?: string;
   branches?: Branch[];

@@ -1,0 +1,1 @@
+"""Health checks of a training: each looks at one thing, gives a verdict, the numbers, and what to do."""
