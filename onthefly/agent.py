@@ -93,11 +93,13 @@ class Session:
         ties = Ties(
             lambda message: self._link.send(message), self._announce, self.notice, self._ranks, self._place,
             lambda: self._recorder.run, lambda: self._recorder.loaders(), lambda: self._recorder.work_off(),
-            lambda: self._hold(), self._went_back,
+            lambda: self._hold(), self._went_back, lambda: self._recorder.lender,
         )  # fmt: skip
         folder = settings.data_dir / "sessions" / settings.session
         self._control = Control(ties, folder / _own(role), Guard("control", strict=settings.strict, notify=self.notice))
         self._gate = self._control.gate
+        self.register = self._control.insight.registered.register
+        """Functions that evaluate: ``register(test=fn, step=fn)`` (docs/insight.md)."""
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
         self._link = Link(

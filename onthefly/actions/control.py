@@ -14,6 +14,7 @@ from onthefly.actions import journal, proof, resume
 from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
+from onthefly.actions.insight import Insight
 from onthefly.actions.optimizers import Optimizers
 from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
 from onthefly.actions.signals import Signals
@@ -79,6 +80,8 @@ class Ties(NamedTuple):
     """Hold the training thread, where the gate is paused."""
     went_back: Callable[[Place, str, str], None]
     """The script is where it was then, in that run: count from there, as a run of that kind (a rewind's, ...)."""
+    lender: Callable[[], Any]
+    """Lends what reads losses: see :mod:`onthefly.capture.borrowed`."""
 
 
 class Ours(NamedTuple):
@@ -143,6 +146,7 @@ class Control:
             folder / "flights", gate, self._optimizers, self.checkpoints, guard, notice=ties.notice,
             changed=self._prepare, place=ties.place, serve=ties.serve,
         )  # fmt: skip
+        self.insight = Insight(ties, gate, self.checkpoints, guard)
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
@@ -165,6 +169,7 @@ class Control:
         elif message.name == "stop" and message.args.get("now") is True:
             self._end_at_once(message)
         else:
+            self.insight.heard(message.name)
             self.gate.submit(message)
 
     def lost(self) -> None:
@@ -189,7 +194,7 @@ class Control:
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
             keep=self.checkpoints.shown, watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
-            trial=self._trial.info,
+            trial=self._trial.info, progress=self.insight.progress, evaluations=self.insight.told,
         )  # fmt: skip
         if controls != self._shown:
             self._shown = controls
@@ -201,6 +206,7 @@ class Control:
         After an error parameters may be half of one step and half of another: nothing is saved then.
         """
         self._proven()
+        self.insight.close()
         if self.checkpoints.keeping.seconds and error is None:
             _, fault = outcome(self.checkpoints.last, self._ties.place())
             if fault is not None:

@@ -16,7 +16,7 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from onthefly.cli import status, words
+from onthefly.cli import evaluations, status, words
 from onthefly.errors import ExitCode
 from onthefly.link.client import Client
 from onthefly.protocol import COMMANDS
@@ -40,6 +40,8 @@ def main(argv: list[str]) -> int:
             answer = _send(client, session, {"name": options.command, "args": args, "by": options.by}, options.timeout)
             if answer["status"] != "applied":
                 break
+        if answer.get("result", {}).get("waits"):
+            evaluations.wait_for(client, session, answer, options.timeout)
     if options.json:
         print(json.dumps(answer))
     else:

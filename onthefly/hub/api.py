@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
-from onthefly.hub import commands, journal, logs, openapi, queries, resumes, tables
+from onthefly.hub import commands, evaluations, journal, logs, openapi, queries, resumes, tables
 from onthefly.hub.auth import BUNDLE_TYPE, FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
@@ -228,6 +228,11 @@ class Api:
         live = self._find(request)
         rank = _whole(request, "rank", 0, (1 << 15) - 1, 0) if "rank" in request.query else None
         return _json(await self._keeper.read(live, lambda cursor: journal.read(cursor, live.info.id, rank)))
+
+    async def evaluations(self, request: web.Request) -> web.Response:
+        """Tests and scans."""
+        live = self._find(request)
+        return _json(await self._keeper.read(live, lambda cursor: evaluations.read(cursor, live.info.id)))
 
     async def losses(self, request: web.Request) -> web.Response:
         """What a process that goes on from there must give again."""

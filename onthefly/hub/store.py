@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from onthefly.errors import Refused
-from onthefly.hub import journal, schema
+from onthefly.hub import evaluations, journal, schema
 from onthefly.hub.columns import (
     TRAIN,
     Words,
@@ -172,6 +172,7 @@ class Store:
                 samples.setdefault(tuple(more), []).append({**part, **more})
             elif isinstance(message, Metrics) and message.values:
                 metrics.append(metric_columns(message, source.rank, runs, names))
+        examined = evaluations.Rows(fresh, runs, loaders, keys)
         logs = [(source, message) for source, message in fresh if isinstance(message, Logged)]
         entries, answers = journal.entry_rows(fresh), journal.answer_rows(fresh)
         written = Written(stacked(backwards), self.backward_rows, stacked(metrics), self.metric_rows, names.words,
@@ -192,6 +193,7 @@ class Store:
                 self._insert_logs(logs)
             if entries["entries"]:
                 self._database.execute(schema.INSERT_JOURNAL, entries)
+            examined.insert(self._database, {**words, "loaders": loaders.words, "keys": keys.words})
             if answers["ids"]:
                 self._database.execute(schema.INSERT_ANSWERS, answers)
             for (rank, pid), seq in newest.items():
@@ -204,7 +206,7 @@ class Store:
         self._saved.update(newest)
         self.backward_rows += len(written.backwards.get("backward", ()))
         self.metric_rows += len(written.metrics.get("value", ()))
-        self.sample_rows += written.samples
+        self.sample_rows += written.samples + examined.count
         self.backwards += sum(int((part["phase"] == TRAIN).sum()) for part in backwards)
         self.samples += sum(int((part["phase"] == TRAIN).sum()) for parts in samples.values() for part in parts)
         self.log_rows += written.logs

@@ -43,7 +43,6 @@ from onthefly.protocol.bundles import (
     Storage,
 )
 from onthefly.protocol.client import (
-    CLIENT_TYPES,
     Admitted,
     Branch,
     ClientMessage,
@@ -93,6 +92,8 @@ from onthefly.protocol.control import (
     TrialInfo,
     WatchInfo,
 )
+from onthefly.protocol.insight import Evaluated, EvaluationInfo, Evaluations, Examined, ProgressInfo
+from onthefly.protocol.shown import CLIENT_TYPES
 from onthefly.protocol.words import (
     CERTIFICATES,
     COMPONENT_PATTERN,
@@ -161,6 +162,10 @@ __all__ = [
     "Described",
     "Durability",
     "ErrorAnswer",
+    "Evaluated",
+    "EvaluationInfo",
+    "Evaluations",
+    "Examined",
     "ExportRequest",
     "Failed",
     "Fault",
@@ -195,6 +200,7 @@ __all__ = [
     "Ping",
     "PlannedPause",
     "Pong",
+    "ProgressInfo",
     "Propose",
     "Proposed",
     "Rank",

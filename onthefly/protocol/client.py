@@ -6,9 +6,7 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 
 import msgspec
 
-from onthefly.protocol.bundles import ExportRequest, PinRequest, Storage
-from onthefly.protocol.commands import COMMANDS
-from onthefly.protocol.control import Controls, Journal, ReceiptInfo
+from onthefly.protocol.control import Controls, ReceiptInfo
 from onthefly.protocol.words import Answer, Phase, State, Stream
 
 
@@ -390,11 +388,3 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
     """True: replaces all that the client holds of this metric; false: comes after it."""
     cursor: str
     columns: list[Column]
-
-
-CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, ExportRequest, Histogram, HubStatus, Journal, Logs, Losses,
-    OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent, ColumnsHeader,
-    *COMMANDS.values(),
-)  # fmt: skip
-"""What the dashboard's types are generated from."""

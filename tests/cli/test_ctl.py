@@ -119,6 +119,10 @@ LINES: dict[str, dict[str, Any]] = {
     "watch spike pause --parameter z=6 --parameter window=50": {
         "alarm": "spike", "action": "pause", "parameters": {"z": 6.0, "window": 50.0}},
     "diagnose": {},
+    "test --loader valid_loader --mode train --checkpoint c1 --using recipe": {
+        "loader": "valid_loader", "mode": "train", "checkpoint": "c1", "using": "recipe"
+    },
+    "scan --samples 1,4-6 --module encoder.fc": {"samples": [1, 4, 5, 6], "module": "encoder.fc"},
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ export interface Branch {
   step: number;
 }
 
-/** Forget the pauses that were set for a later moment. */
+/** End the test or scan that runs, its results until then are kept; else forget the pauses set for later. */
 export interface Cancel {
 }
 
@@ -107,6 +107,8 @@ export interface Controls {
   watches?: WatchInfo[];
   findings?: Finding[];
   trial?: TrialInfo | null;
+  progress?: ProgressInfo | null;
+  evaluations?: number;
 }
 
 /** At a pause: run the script's next step again, and name the first operation whose result is not finite. */
@@ -121,6 +123,34 @@ export interface Drop {
 /** The body of every HTTP error. */
 export interface ErrorAnswer {
   error: Fault;
+}
+
+/** One test or scan. */
+export interface EvaluationInfo {
+  kind: "scan" | "test";
+  label: string;
+  run: string;
+  step: number;
+  epoch: number;
+  loader: string;
+  mode: "eval" | "train";
+  checkpoint?: string;
+  by: string;
+  began: number;
+  seconds: number;
+  count: number;
+  partial?: boolean;
+  reason?: string;
+  how: string;
+  verified?: boolean;
+  result?: Record<string, unknown>;
+  embeddings?: number;
+}
+
+/** ``GET /api/v1/sessions/{id}/evaluations``: in the order in which they were made. */
+export interface Evaluations {
+  session: string;
+  evaluations: EvaluationInfo[];
 }
 
 /** ``POST /api/v1/sessions/{id}/export``: the session as one file, a bundle (``.otf``). */
@@ -320,6 +350,13 @@ export interface Pong {
   type: "pong";
 }
 
+/** How far something has come that takes a while. */
+export interface ProgressInfo {
+  what: string;
+  done: number;
+  of: number;
+}
+
 /** One process of a session. */
 export interface Rank {
   rank: number;
@@ -374,6 +411,16 @@ export interface Run {
 /** ``GET /api/v1/sessions/{id}/runs``. */
 export interface Runs {
   runs: Run[];
+}
+
+/** The loss of every sample of a loader, under the weights of now or of a checkpoint. */
+export interface Scan {
+  loader?: string;
+  mode?: "eval" | "train";
+  checkpoint?: string;
+  samples?: number[];
+  module?: string;
+  using?: "" | "recipe" | "registered";
 }
 
 /** The same as :class:`CommandRequest`, over the socket; answered with :class:`CommandAnswered`. */
@@ -517,6 +564,14 @@ export interface SubsetInfo {
   count: number;
   loader: string;
   since: number;
+}
+
+/** How good the model is now, on the samples of a loader; the script does a step or two where it must. */
+export interface Test {
+  loader?: string;
+  mode?: "eval" | "train";
+  checkpoint?: string;
+  using?: "" | "recipe" | "registered";
 }
 
 /** From here, so many steps without a change and so many with it on the same data; then it waits for ``choose``. */

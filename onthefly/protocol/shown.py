@@ -1,0 +1,32 @@
+"""What the dashboard's types are generated from (``make types``)."""
+
+from __future__ import annotations
+
+from onthefly.protocol.bundles import ExportRequest, PinRequest, Storage
+from onthefly.protocol.client import (
+    Admitted,
+    ClientMessage,
+    ColumnsHeader,
+    CommandRequest,
+    ErrorAnswer,
+    Histogram,
+    HubEvent,
+    HubStatus,
+    Logs,
+    Losses,
+    OriginRequest,
+    Pass,
+    Runs,
+    Series,
+    Sessions,
+)
+from onthefly.protocol.commands import COMMANDS
+from onthefly.protocol.control import Journal
+from onthefly.protocol.insight import Evaluations
+from onthefly.protocol.words import Answer
+
+CLIENT_TYPES = (
+    Admitted, Answer, CommandRequest, ErrorAnswer, Evaluations, ExportRequest, Histogram, HubStatus, Journal, Logs,
+    Losses, OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent, ColumnsHeader,
+    *COMMANDS.values(),
+)  # fmt: skip
