@@ -98,8 +98,6 @@ class Session:
         folder = settings.data_dir / "sessions" / settings.session
         self._control = Control(ties, folder / _own(role), Guard("control", strict=settings.strict, notify=self.notice))
         self._gate = self._control.gate
-        self.register = self._control.insight.registered.register
-        """Functions that evaluate: ``register(test=fn, step=fn)`` (docs/insight.md)."""
         link = Guard("the link to the hub", strict=settings.strict)
         self._log = Log(lambda: self._link.soon())
         self._link = Link(
@@ -135,6 +133,8 @@ class Session:
 
     def _watch(self, meter: Meter) -> None:
         """Arm the instruments, each with the callable that it feeds."""
+        self.register = self._control.insight.registered.register
+        """Functions that evaluate: ``register(test=fn, step=fn)`` (docs/insight.md)."""
         settings, recorder, gate = self.settings, self._recorder, self._gate
         known = bool(settings.target_pid)  # the launcher's sessions open before the script's second line
         self._instruments += [
