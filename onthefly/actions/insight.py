@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from onthefly.errors import Guard
     from onthefly.insight.operations import Step
 
-MAX_POINTS = 16
-"""Pause points that a recipe may take: four steps of a script with four optimizers."""
+MAX_POINTS = 12
+"""Pause points that a recipe may take: four steps of a script with three optimizers."""
 
 ENOUGH = 2
 """Real steps that a recipe must give again before it is used."""
@@ -107,6 +107,9 @@ class Insight:
     def close(self) -> None:
         """The script has ended: no step comes any more."""
         self._end_tracing()
+        ask, self._waiting = self._waiting, None
+        if ask is not None:
+            self._tell(self._info(ask, self._ties.place(), "", reason="the script ended before its steps were done"))
         for info in self._after:
             info.how += "; the script ended before a step after it"
             self._tell(info)
@@ -321,4 +324,4 @@ class Insight:
 
 def way_of(recipe: Recipe) -> Way:
     """As a recipe does it."""
-    return Way(recipe.loss, recipe.modules, recipe.modes, recipe.serves, recipe.rows)
+    return Way(recipe.loss, recipe.modules, recipe.modes, recipe.serves, recipe.rows, recipe.light_loss)

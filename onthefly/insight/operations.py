@@ -57,6 +57,8 @@ class Operation(NamedTuple):
     """Of a module: what its buffers held before."""
     modes: list[tuple[nn.Module, bool]]
     """And which of its modules were training."""
+    trains: bool
+    """It is the call of a module that has parameters."""
 
 
 class Escape(NamedTuple):

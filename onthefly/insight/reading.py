@@ -13,10 +13,12 @@ from onthefly.capture.graph import Unreadable
 from onthefly.capture.noted import Noted
 from onthefly.capture.persample import reason_of
 from onthefly.capture.quiet import Overridden, undisturbed
+from onthefly.capture.reading import reshape, to_double, to_float, to_host
 from onthefly.insight.tally import Classes, Numbers
 
 if TYPE_CHECKING:
     from onthefly.capture.expression import Term
+    from onthefly.capture.loaders import LoaderRecord
     from onthefly.capture.persample import PerSample
 
 _MEASURED = ("MseLossBackward0", "SmoothL1LossBackward0", "HuberLossBackward0")
@@ -67,10 +69,36 @@ def read(loss: Tensor, rows: int, per_sample: PerSample) -> Read:
         if isinstance(seen, Classes) and target is not None:
             confidence, margin = seen.sureness()
         return Read(
-            count, loss.item(), values.float().cpu(), "", tie.indices,
+            count, loss.item(), to_host(to_float(values)), "", tie.indices,
             tie.identity if tie.indices is not None else "none", _valid(joined.valid, count),
             _certificate(loss, found), target, predicted, seen, confidence, margin,
         )  # fmt: skip
+
+
+ROWS = "rows"
+"""Identity of values that are in the order of the batch's samples, until these are named."""
+
+
+def given(values: Tensor) -> Read:
+    """Of losses of samples [rows] that somebody else has made: nothing vouches for them but he."""
+    count, values = len(values), to_host(to_float(values.data))
+    return Read(count, values.mean().item(), values, "", None, ROWS, [1] * count, NONE, None, None, None, None, None)
+
+
+def named(batch: Read, record: LoaderRecord, drawn: Any) -> Read:
+    """The same with the indices of its samples in the root data set."""
+    samples = record.numbering.root(list(drawn)) if drawn else None
+    return batch._replace(samples=samples, identity="none" if samples is None else "index")
+
+
+def alike(one: Read, other: Read) -> bool:
+    """Whether two ways to read a batch gave the same values to the same samples, bit for bit."""
+    if one.values is None or other.values is None:
+        return False
+    same = torch.equal(one.values.view(torch.int32), other.values.view(torch.int32))
+    return same and (one.samples, one.identity, one.valid, one.certificate) == (
+        other.samples, other.identity, other.valid, other.certificate
+    )  # fmt: skip
 
 
 def unread(loss: float, rows: int, reason: str) -> Read:
@@ -83,7 +111,7 @@ def _valid(valid: Any, rows: int) -> list[int]:
 
 
 def _certificate(loss: Tensor, found: Any) -> int:
-    joined, wide = found.joined, found.joined.values.double()
+    joined, wide = found.joined, to_double(found.joined.values)
     weighed = isinstance(joined.weight, Tensor)
     wide = wide * joined.weight if weighed else wide
     divisor = float(joined.divisor)
@@ -103,10 +131,10 @@ def _seen(terms: tuple[Term, ...], rows: int) -> tuple[Any, Tensor | None, Tenso
             return classes, *classes.of_samples(rows)
         name = term.node.name() if not isinstance(term.reader, Noted) else ""
         if name in _BINARY and term.read.elements.numel() == rows:
-            given, target = term.node._saved_self.reshape(rows), term.node._saved_target.reshape(rows)
+            given, target = reshape(term.node._saved_self, (rows,)), reshape(term.node._saved_target, (rows,))
             if bool(((target == 0) | (target == 1)).all()):
                 classes = Classes.of_two(given, target, _BINARY[name], term.read.elements)
-                return classes, target.double().cpu(), (given > _BINARY[name]).double().cpu()
+                return classes, to_host(to_double(target)), to_host(to_double(given > _BINARY[name]))
         pair = None
         if name in _MEASURED:
             pair = term.node._saved_self, term.node._saved_target
@@ -115,6 +143,10 @@ def _seen(terms: tuple[Term, ...], rows: int) -> tuple[Any, Tensor | None, Tenso
         if pair is not None and pair[0].shape == pair[1].shape:
             numbers = Numbers(pair[0], pair[1])
             if pair[0].numel() == rows:
-                return numbers, pair[1].reshape(rows).double().cpu(), pair[0].detach().reshape(rows).double().cpu()
+                return numbers, _column(pair[1], rows), _column(pair[0], rows)
             return numbers, None, None
     return None, None, None
+
+
+def _column(numbers: Tensor, rows: int) -> Tensor:
+    return to_host(to_double(reshape(numbers.data, (rows,))))

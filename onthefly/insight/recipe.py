@@ -74,15 +74,27 @@ class Recipe:
         """Whether a batch has a size that is right for it."""
         return not self.sized or [tuple(one.shape) for one in tensors(batch)] == self.shapes
 
-    def loss(self, batch: Any) -> Tensor:
+    def light_loss(self, batch: Any) -> Tensor:
+        """The same without a graph through what has parameters: the losses of samples are read behind that, mostly."""
+        return self.loss(batch, light=True)
+
+    def loss(self, batch: Any, *, light: bool = False) -> Tensor:
         """The loss of a batch, in the modes that the modules are in: to be called within ``as_before``."""
         results: dict[int, Any] = {}
         for number, one in self._operations:
             args, named = fill(one.args, batch, results), fill(one.named, batch, results)
             function: Any = getattr(one.module, "module", None) if _is_parallel(one.module) else one.function
-            _c._set_grad_enabled(one.grad)
-            with casting(one.autocast):
+            graphless = light and one.trains
+            _c._set_grad_enabled(one.grad and not graphless)
+            if one.autocast.enabled:
+                with casting(one.autocast):
+                    results[number] = function(*args, **named)
+            else:
                 results[number] = function(*args, **named)
+            if graphless and one.grad:
+                for made in tensors(results[number]):
+                    if made.is_floating_point() and not made.requires_grad:
+                        made.requires_grad_()
         return fill(self._loss, batch, results)
 
     def is_of(self, step: Step) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from onthefly.capture.margins import measured
+from onthefly.capture.reading import reshape, to_double, to_host, to_long
 
 if TYPE_CHECKING:
     from onthefly.insight.reading import Read
@@ -35,21 +36,21 @@ class Classes:
     def of_two(cls, given: Tensor, target: Tensor, edge: float, losses: Tensor) -> Classes:
         """Of one number a sample: class 1 above an edge."""
         above = given - edge
-        return cls(torch.stack([-above, above], 1), target.long(), torch.ones_like(target, dtype=torch.bool), losses)
+        return cls(torch.stack([-above, above], 1), to_long(target), torch.ones_like(target, dtype=torch.bool), losses)
 
     def of_samples(self, rows: int) -> tuple[Tensor | None, Tensor | None]:
         """Target and prediction of each sample, where it has one."""
         if self.target.shape != (rows,):
             return None, None
-        return self.target.double().cpu(), self.predicted.double().cpu()
+        return to_host(to_double(self.target)), to_host(to_double(self.predicted))
 
     def sureness(self) -> tuple[Tensor, Tensor]:
         """Confidence and margin [rows]; NaN where a row counts for nothing."""
         confidence, margin = measured(self.scores[None], self.target[None])
         left_out = ~self.counted
         return (
-            confidence[0].masked_fill_(left_out, torch.nan).cpu(),
-            margin[0].masked_fill_(left_out, torch.nan).cpu(),
+            to_host(confidence[0].masked_fill_(left_out, torch.nan)),
+            to_host(margin[0].masked_fill_(left_out, torch.nan)),
         )
 
 
@@ -57,8 +58,8 @@ class Numbers:
     """Predicted and wanted numbers of one batch."""
 
     def __init__(self, predicted: Tensor, target: Tensor) -> None:
-        self.residual = (predicted.detach() - target.detach()).double().reshape(-1)
-        self.target = target.detach().double().reshape(-1)
+        self.residual = reshape(to_double(predicted.data - target.data), (-1,))
+        self.target = reshape(to_double(target.data), (-1,))
 
 
 class Tally:
@@ -89,7 +90,7 @@ class Tally:
             self._unread[batch.reason] = self._unread.get(batch.reason, 0) + rows
             return
         self.rows += rows
-        values = batch.values[:rows].double()
+        values = to_double(batch.values[:rows])
         self._loss += values.sum().item()
         self._weight += rows
         if isinstance(batch.seen, Classes):
@@ -105,17 +106,17 @@ class Tally:
         self._more_than_one = self._more_than_one or seen.target.numel() != of
         self._counted += target.numel()
         self._right += int((target == predicted).sum())
-        losses = seen.losses.detach()[:size]
-        self._tokens += losses[counted].double().sum().item()
+        losses = seen.losses.data[:size]
+        self._tokens += to_double(losses[counted]).sum().item()
         if seen.number <= MAX_CLASSES:
-            pairs = torch.bincount(target * seen.number + predicted, minlength=seen.number**2)
-            pairs = pairs.reshape(seen.number, seen.number).cpu()
+            pairs = torch.bincount(torch.add(predicted, target, alpha=seen.number), minlength=seen.number**2)
+            pairs = to_host(pairs).view(seen.number, seen.number)
             same = self._confusion is not None and self._confusion.shape == pairs.shape
             self._confusion = self._confusion + pairs if self._confusion is not None and same else pairs
 
     def _add_numbers(self, seen: Numbers, rows: int, of: int) -> None:
         size = len(seen.residual) * rows // of if of else 0
-        residual, target = seen.residual[:size].cpu(), seen.target[:size].cpu()
+        residual, target = to_host(seen.residual[:size]), to_host(seen.target[:size])
         if not size:
             return
         for place, number in enumerate((float(size), residual.sum(), (residual**2).sum(), residual.abs().sum())):
@@ -149,7 +150,8 @@ class Tally:
             found["perplexity"] = math.exp(per_token) if per_token < 700 else None
         if self._residuals[0] and self._histogram is not None:
             found["residuals"] = self._of_residuals()
-        return {name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)}
+        return {name: value for name, value in found.items()
+                if value is not None and (not isinstance(value, float) or math.isfinite(value))}  # fmt: skip
 
     def _of_residuals(self) -> dict[str, Any]:
         count, total, squares, absolute = self._residuals

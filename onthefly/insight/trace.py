@@ -198,8 +198,9 @@ class Tracer:
                 self._mode.watching = False
                 return
             module = function if isinstance(function, nn.Module) else None
+            trains = module is not None and next(module.parameters(), None) is not None
             self._operations.append(
-                Operation(function, given, more, grad, autocast, random, module, list(buffers), list(modes))
+                Operation(function, given, more, grad, autocast, random, module, list(buffers), list(modes), trains)
             )
             if tainted or (module is not None and self._is_of_batch((args, named))):
                 self._tainted.add(number)

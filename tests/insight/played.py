@@ -27,6 +27,12 @@ class Asked:
         return {one.evaluation.label: one.evaluation for one in self.messages if isinstance(one, Evaluated)}
 
     @property
+    def test(self) -> EvaluationInfo:
+        """The one test: tests are numbered through a process, and so through all that are played in it."""
+        (found,) = [one for label, one in self.evaluations.items() if label.startswith("test_")]
+        return found
+
+    @property
     def answers(self) -> list[Answer]:
         """Of commands, in order."""
         return [one.answer for one in self.messages if isinstance(one, Answered)]
