@@ -146,3 +146,41 @@ def test_the_end_comes_first(tmp_path: Path) -> None:
     asked, plain = ask(tmp_path, scripts.HEAD + source, {17: [("pause", {}), ("scan", {})]})
     unchanged(asked, plain)
     assert asked.evaluations["scan_1"].reason == "the script ended before its steps were done"
+
+
+def test_cancelled_half_way(tmp_path: Path) -> None:
+    before = """
+from onthefly import sessions
+from onthefly.protocol import Command
+
+class Watched(TensorDataset):
+    cancels = False
+
+    def __getitem__(self, place):
+        if place == 37 and Watched.cancels:
+            sessions.current()._control.take(Command(n=99, id="99", name="cancel", args={}, by="bob"))
+        return super().__getitem__(place)
+
+other = DataLoader(Watched(x, y), batch_size=10)
+"""
+    source = LOOP.format(**{**PLAIN, "before": before}).replace("print(loss", "Watched.cancels = True; print(loss")
+    asked, plain = ask(tmp_path, source_of(source), {2: [("pause", {}), ("scan", {"loader": "other"})], **ON})
+    unchanged(asked, plain)
+    done = asked.evaluations["scan_1"]
+    assert (done.partial, done.reason, done.count) == (True, "cancelled after 30 samples", 30)
+    assert next(answer for answer in asked.answers if answer.id == "99").result == {"cancelled": "scan_1"}
+
+
+def test_cancelled_while_it_waits_for_steps(tmp_path: Path) -> None:
+    asked, plain = ask(tmp_path, source_of(LOOP.format(**PLAIN)), {
+        **ON, 2: [("pause", {}), ("scan", {})], 3: [("cancel", {})], 5: [("pause", {"step": 9}), ("cancel", {})],
+    })  # fmt: skip
+    unchanged(asked, plain)
+    assert asked.evaluations == {}
+    results = [answer.result for answer in asked.answers]
+    assert {"cancelled": "scan_1"} in results
+
+
+def source_of(loop: str) -> str:
+    """With what stands above it."""
+    return scripts.HEAD + loop
