@@ -15,6 +15,7 @@ from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.health import Examinations, Sources
+from onthefly.actions.insight import Insight
 from onthefly.actions.optimizers import Optimizers
 from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
 from onthefly.actions.signals import Signals
@@ -85,6 +86,8 @@ class Ties(NamedTuple):
     """Steps of gradient scalers, and those that they have left out."""
     meter: Meter
     """Adds up our own time."""
+    lender: Callable[[], Any]
+    """Lends what reads losses: see :mod:`onthefly.capture.borrowed`."""
 
 
 class Ours(NamedTuple):
@@ -151,6 +154,7 @@ class Control:
         )  # fmt: skip
         sources = Sources(ties, self._optimizers.living, self._losses.between, self._record, self._prepare, self.show)
         self.health = Examinations(gate, sources, self.checkpoints, guard)
+        self.insight = Insight(ties, gate, self.checkpoints, guard)
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
@@ -175,6 +179,7 @@ class Control:
         else:
             if message.name == "cancel":
                 self.health.cancel()
+            self.insight.heard(message.name)
             self.gate.submit(message)
 
     def lost(self) -> None:
@@ -205,7 +210,8 @@ class Control:
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
             keep=self.checkpoints.shown, watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
-            trial=self._trial.info, progress=self.health.progress,
+            trial=self._trial.info, progress=self.health.progress or self.insight.progress,
+            evaluations=self.insight.told,
         )  # fmt: skip
         if controls != self._shown:
             self._shown = controls
@@ -218,6 +224,7 @@ class Control:
         """
         self._proven()
         self.health.close()
+        self.insight.close()
         if self.checkpoints.keeping.seconds and error is None:
             _, fault = outcome(self.checkpoints.last, self._ties.place())
             if fault is not None:
