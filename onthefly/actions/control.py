@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +11,7 @@ import torch
 from onthefly.actions import journal, proof, resume
 from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
+from onthefly.actions.ending import end_at_once
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.health import Examinations, Sources
 from onthefly.actions.insight import Insight
@@ -29,7 +28,6 @@ from onthefly.core.newest import Newest, losses
 from onthefly.errors import Guard, Refused, UsageError, outcome, report
 from onthefly.protocol import (
     CHANGES,
-    Answer,
     Answered,
     Asked,
     Command,
@@ -58,9 +56,6 @@ if TYPE_CHECKING:
     from onthefly.protocol import AgentMessage, Metrics, ReceiptInfo, State
     from onthefly.settings import Settings
     from onthefly.state.form import Form
-
-GRACE_SECONDS = 5.0
-"""Between SIGTERM and SIGKILL, where the script is to end at once."""
 
 
 class Ties(NamedTuple):
@@ -175,7 +170,7 @@ class Control:
         elif isinstance(message, Decision):
             self.gate.decide(message.n, go=message.go)
         elif message.name == "stop" and message.args.get("now") is True:
-            self._end_at_once(message)
+            end_at_once(message, self.gate, self._ties)
         else:
             if message.name == "cancel":
                 self.health.cancel()
@@ -383,17 +378,6 @@ class Control:
 
     def _chosen(self) -> None:
         self.draw = self.subset.draw if self.subset.active else None
-
-    def _end_at_once(self, command: Command) -> None:
-        """SIGTERM, whose handler is the script's if it has one; SIGKILL if it is still there a while later."""
-        self.gate.stopped_by = command.by
-        self._ties.announce("stopped", command.by, "ended at once")
-        self._ties.send(Answered(answer=Answer(id=command.id, n=command.n, status="applied", step=-1)))
-        last = getattr(signal, "SIGKILL", signal.SIGTERM)
-        for seconds, number in ((0.2, signal.SIGTERM), (GRACE_SECONDS, last)):  # what was just said leaves first
-            timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
-            timer.daemon = True
-            timer.start()
 
 
 def _raise(fault: Exception) -> None:
