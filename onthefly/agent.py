@@ -94,7 +94,7 @@ class Session:
         ties = Ties(
             lambda message: self._link.send(message), self._announce, self.notice, self._ranks, self._place,
             lambda: self._recorder.run, lambda: self._recorder.loaders(), lambda: self._recorder.work_off(),
-            lambda: self._hold(), self._went_back, lambda: self._scalers.counts, meter,
+            lambda: self._hold(), self._went_back, lambda: self._scalers.counts, meter, lambda: self._recorder.lender,
         )  # fmt: skip
         folder = settings.data_dir / "sessions" / settings.session
         self._control = Control(ties, folder / _own(role), Guard("control", strict=settings.strict, notify=self.notice))
@@ -134,6 +134,8 @@ class Session:
 
     def _watch(self, meter: Meter) -> None:
         """Arm the instruments, each with the callable that it feeds."""
+        self.register = self._control.insight.registered.register
+        """Functions that evaluate: ``register(test=fn, step=fn)`` (docs/insight.md)."""
         settings, recorder, gate = self.settings, self._recorder, self._gate
         known = bool(settings.target_pid)  # the launcher's sessions open before the script's second line
         self._scalers = self._arm("noting scalers", lambda guard: ScalerInstrument(

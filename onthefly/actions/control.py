@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,8 +11,10 @@ import torch
 from onthefly.actions import journal, proof, resume
 from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
+from onthefly.actions.ending import end_at_once
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.health import Examinations, Sources
+from onthefly.actions.insight import Insight
 from onthefly.actions.optimizers import Optimizers
 from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
 from onthefly.actions.signals import Signals
@@ -28,7 +28,6 @@ from onthefly.core.newest import Newest, losses
 from onthefly.errors import Guard, Refused, UsageError, outcome, report
 from onthefly.protocol import (
     CHANGES,
-    Answer,
     Answered,
     Asked,
     Command,
@@ -58,9 +57,6 @@ if TYPE_CHECKING:
     from onthefly.settings import Settings
     from onthefly.state.form import Form
 
-GRACE_SECONDS = 5.0
-"""Between SIGTERM and SIGKILL, where the script is to end at once."""
-
 
 class Ties(NamedTuple):
     """What the desk asks of the session."""
@@ -85,6 +81,8 @@ class Ties(NamedTuple):
     """Steps of gradient scalers, and those that they have left out."""
     meter: Meter
     """Adds up our own time."""
+    lender: Callable[[], Any]
+    """Lends what reads losses: see :mod:`onthefly.capture.borrowed`."""
 
 
 class Ours(NamedTuple):
@@ -151,6 +149,7 @@ class Control:
         )  # fmt: skip
         sources = Sources(ties, self._optimizers.living, self._losses.between, self._record, self._prepare, self.show)
         self.health = Examinations(gate, sources, self.checkpoints, guard)
+        self.insight = Insight(ties, gate, self.checkpoints, guard)
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
@@ -171,10 +170,11 @@ class Control:
         elif isinstance(message, Decision):
             self.gate.decide(message.n, go=message.go)
         elif message.name == "stop" and message.args.get("now") is True:
-            self._end_at_once(message)
+            end_at_once(message, self.gate, self._ties)
         else:
             if message.name == "cancel":
                 self.health.cancel()
+            self.insight.heard(message.name)
             self.gate.submit(message)
 
     def lost(self) -> None:
@@ -205,7 +205,8 @@ class Control:
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
             keep=self.checkpoints.shown, watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
-            trial=self._trial.info, progress=self.health.progress,
+            trial=self._trial.info, progress=self.health.progress or self.insight.progress,
+            evaluations=self.insight.told,
         )  # fmt: skip
         if controls != self._shown:
             self._shown = controls
@@ -218,6 +219,7 @@ class Control:
         """
         self._proven()
         self.health.close()
+        self.insight.close()
         if self.checkpoints.keeping.seconds and error is None:
             _, fault = outcome(self.checkpoints.last, self._ties.place())
             if fault is not None:
@@ -376,17 +378,6 @@ class Control:
 
     def _chosen(self) -> None:
         self.draw = self.subset.draw if self.subset.active else None
-
-    def _end_at_once(self, command: Command) -> None:
-        """SIGTERM, whose handler is the script's if it has one; SIGKILL if it is still there a while later."""
-        self.gate.stopped_by = command.by
-        self._ties.announce("stopped", command.by, "ended at once")
-        self._ties.send(Answered(answer=Answer(id=command.id, n=command.n, status="applied", step=-1)))
-        last = getattr(signal, "SIGKILL", signal.SIGTERM)
-        for seconds, number in ((0.2, signal.SIGTERM), (GRACE_SECONDS, last)):  # what was just said leaves first
-            timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
-            timer.daemon = True
-            timer.start()
 
 
 def _raise(fault: Exception) -> None:

@@ -16,7 +16,7 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from onthefly.cli import health, status, words
+from onthefly.cli import evaluations, health, status, words
 from onthefly.errors import ExitCode
 from onthefly.link.client import Client
 from onthefly.protocol import COMMANDS
@@ -44,6 +44,8 @@ def main(argv: list[str]) -> int:
                 break
         if options.command == "health" and answer["status"] == "applied" and "checks" in answer["result"]:
             return health.follow(client, found, answer, before, printing=options.json, timeout=options.timeout)
+        if answer.get("result", {}).get("waits"):
+            evaluations.wait_for(client, session, answer, options.timeout)
     if options.json:
         print(json.dumps(answer))
     else:

@@ -21,6 +21,7 @@ COMMANDS: dict[str, Entry] = {
     "ps": Entry("ps", "list sessions"),
     "ctl": Entry("ctl", "pause, resume, step or stop a session, change what it does, keep its state"),
     "reset": Entry("reset", "go back to the beginning of a session, as a new run"),
+    "evaluations": Entry("evaluations", "the tests and scans of a session"),
     "samples": Entry("table", "per-sample losses of a session, as a table"),
     "metrics": Entry("table", "metrics of a session, as a table"),
     "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),

@@ -37,6 +37,13 @@ HELP = {
     "trial.steps": "how many without, and how many with the change",
     "trial.name": "the change, as by itself: trial 100 set lr 0.01", "watch.alarm": "as `status` lists them",
     "watch.parameters": "NAME=VALUE, any number of times",
+    "test.loader": "loader1, or the name of its variable", "scan.loader": "loader0, or the name of its variable",
+    "test.checkpoint": "with the weights of this checkpoint", "scan.checkpoint": "with the weights of this checkpoint",
+    "test.mode": "eval (default), or train: dropout and batch statistics as in a step",
+    "scan.mode": "eval (default), or train: dropout and batch statistics as in a step",
+    "scan.samples": "only these indices: 1,2,5-9; or @FILE", "scan.module": "keep its output as embeddings: encoder.fc",
+    "test.using": "recipe or registered (default: what the script registered, else the recipe)",
+    "scan.using": "recipe or registered (default: what the script registered, else the recipe)",
 }  # fmt: skip
 """Of options; what is not here says it by its name."""
 
@@ -102,7 +109,7 @@ def requests(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The arguments of the commands to send: one, or several where samples are more than one may have."""
     args = _arguments(name, options)
     samples: list[int] = args.get("samples", [])
-    if len(samples) <= MAX_SAMPLES:
+    if len(samples) <= MAX_SAMPLES or name != "subset":
         return [_checked(name, args)]
     parts: list[dict[str, Any]] = []
     for first in range(0, len(samples), MAX_SAMPLES):

@@ -27,6 +27,7 @@ from onthefly.protocol import (
     Controlled,
     Denied,
     Described,
+    Evaluated,
     Hello,
     Journaled,
     Noticed,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("onthefly.hub")
 
 PROOF_SECONDS = 10.0
-URGENT = (StateChanged, Described, Answered, Journaled, Receipted, Checked)
+URGENT = (StateChanged, Described, Answered, Journaled, Receipted, Checked, Evaluated)
 """What is committed as it comes: somebody waits for it."""
 
 MAX_UNPROVEN = 64

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
-from onthefly.hub import commands, health, journal, logs, openapi, queries, resumes, tables
+from onthefly.hub import commands, evaluations, health, journal, logs, openapi, queries, resumes, tables
 from onthefly.hub.auth import BUNDLE_TYPE, FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
@@ -249,6 +249,11 @@ class Api:
         response = _page(body)
         response.headers["Content-Disposition"] = f'attachment; filename="onthefly-{live.info.id}.html"'
         return response
+
+    async def evaluations(self, request: web.Request) -> web.Response:
+        """Tests and scans."""
+        live = self._find(request)
+        return _json(await self._keeper.read(live, lambda cursor: evaluations.read(cursor, live.info.id)))
 
     async def losses(self, request: web.Request) -> web.Response:
         """What a process that goes on from there must give again."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from onthefly.errors import Refused
-from onthefly.hub import health, journal, schema
+from onthefly.hub import evaluations, health, journal, schema
 from onthefly.hub.columns import (
     TRAIN,
     Words,
@@ -173,6 +173,7 @@ class Store:
                 samples.setdefault(tuple(more), []).append({**part, **more})
             elif isinstance(message, Metrics) and message.values:
                 metrics.append(metric_columns(message, source.rank, runs, names))
+        examined = evaluations.Rows(fresh, runs, loaders, keys)
         logs = [(source, message) for source, message in fresh if isinstance(message, Logged)]
         entries, answers = journal.entry_rows(fresh), journal.answer_rows(fresh)
         results = health.rows(fresh)
@@ -197,6 +198,7 @@ class Store:
             ):  # fmt: skip
                 if rows["ranks"]:
                     self._database.execute(statement, rows)
+            examined.insert(self._database, {**words, "loaders": loaders.words, "keys": keys.words})
             for (rank, pid), seq in newest.items():
                 self._database.execute(schema.UPSERT_SAVED, [rank, pid, seq])
             self._database.commit()
@@ -207,7 +209,7 @@ class Store:
         self._saved.update(newest)
         self.backward_rows += len(written.backwards.get("backward", ()))
         self.metric_rows += len(written.metrics.get("value", ()))
-        self.sample_rows += written.samples
+        self.sample_rows += written.samples + examined.count
         self.backwards += sum(int((part["phase"] == TRAIN).sum()) for part in backwards)
         self.samples += sum(int((part["phase"] == TRAIN).sum()) for parts in samples.values() for part in parts)
         self.log_rows += written.logs

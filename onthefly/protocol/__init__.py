@@ -92,7 +92,8 @@ from onthefly.protocol.control import (
     TrialInfo,
     WatchInfo,
 )
-from onthefly.protocol.health import Checked, HealthResult, HealthResults, ProgressInfo, Value, Verdict
+from onthefly.protocol.health import Checked, HealthResult, HealthResults, Value, Verdict
+from onthefly.protocol.insight import Evaluated, EvaluationInfo, Evaluations, Examined, ProgressInfo
 from onthefly.protocol.shown import CLIENT_TYPES
 from onthefly.protocol.words import (
     CERTIFICATES,
@@ -163,6 +164,10 @@ __all__ = [
     "Described",
     "Durability",
     "ErrorAnswer",
+    "Evaluated",
+    "EvaluationInfo",
+    "Evaluations",
+    "Examined",
     "ExportRequest",
     "Failed",
     "Fault",

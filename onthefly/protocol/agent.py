@@ -8,6 +8,7 @@ import msgspec
 
 from onthefly.protocol.control import Controls, JournalEntry, ReceiptInfo
 from onthefly.protocol.health import Checked
+from onthefly.protocol.insight import Evaluated, Examined
 from onthefly.protocol.words import Answer, State, Stream
 
 # Agent to hub.
@@ -194,13 +195,13 @@ class Receipted(msgspec.Struct, kw_only=True):
 
 AgentMessage = Union[
     Hello, Records, Metrics, StateChanged, Described, Noticed, Logged, Answered, Controlled, Journaled, Proposed, Asked,
-    Receipted, Checked,
+    Receipted, Checked, Evaluated, Examined,
 ]  # fmt: skip
 AGENT_KINDS = {
     "hello": Hello, "records": Records, "metrics": Metrics, "state": StateChanged,
     "described": Described, "notice": Noticed, "logged": Logged, "answered": Answered,
     "controls": Controlled, "journaled": Journaled, "proposed": Proposed, "asked": Asked,
-    "receipted": Receipted, "checked": Checked,
+    "receipted": Receipted, "checked": Checked, "evaluated": Evaluated, "examined": Examined,
 }  # fmt: skip
 """The ``kind`` of a frame, and what its payload is."""
 

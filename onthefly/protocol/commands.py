@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union  # msgspec evaluates these, on
 
 import msgspec
 
+from onthefly.protocol.asking import Scan, Test
 from onthefly.protocol.given import (
     MAX_SAMPLES,
     AlarmAction,
@@ -54,7 +55,7 @@ class Step(CommandArguments):
 
 
 class Cancel(CommandArguments):
-    """Forget the pauses that were set for a later moment; end what runs at a pause (health)."""
+    """End the test, scan or health check that runs, keeping its results so far; else forget pauses set for later."""
 
 
 class Stop(CommandArguments):
@@ -178,7 +179,7 @@ COMMANDS: dict[str, type[CommandArguments]] = {
     "pause": Pause, "resume": Resume, "step": Step, "cancel": Cancel, "stop": Stop,
     "set": Set, "clip": Clip, "freeze": Freeze, "unfreeze": Unfreeze, "subset": Subset,
     "checkpoint": Checkpoint, "keep": Keep, "drop": Drop, "rewind": Rewind, "reset": Reset, "trial": Trial,
-    "choose": Choose, "watch": Watch, "diagnose": Diagnose, "health": Health,
+    "choose": Choose, "watch": Watch, "diagnose": Diagnose, "health": Health, "test": Test, "scan": Scan,
 }  # fmt: skip
 """What each command is called."""
 

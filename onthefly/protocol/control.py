@@ -7,7 +7,7 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 import msgspec
 
 from onthefly.protocol.given import AlarmAction
-from onthefly.protocol.health import ProgressInfo
+from onthefly.protocol.insight import ProgressInfo
 
 
 class PlannedPause(msgspec.Struct, kw_only=True):
@@ -151,7 +151,9 @@ class Controls(msgspec.Struct, kw_only=True):
     findings: list[Finding] = []
     trial: Optional[TrialInfo] = None
     progress: Optional[ProgressInfo] = None
-    """Of what runs at a pause, and takes a while."""
+    """Of the test, scan or health check that runs, or waits for steps."""
+    evaluations: int = 0
+    """Tests and scans that are over, and changes to them: clients ask for them again when it grows."""
 
 
 class JournalEntry(msgspec.Struct, kw_only=True):

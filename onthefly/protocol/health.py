@@ -24,16 +24,6 @@ class Health(CommandArguments):
     """The longest that samples of the loaders' data sets are read for."""
 
 
-class ProgressInfo(msgspec.Struct, kw_only=True):
-    """How far something has come that takes a while."""
-
-    what: str
-    """``data: loader0``."""
-    done: int
-    of: int
-    """0 where it is not known."""
-
-
 class HealthResult(msgspec.Struct, kw_only=True):
     """What one check has found at one moment."""
 

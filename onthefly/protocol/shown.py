@@ -23,10 +23,12 @@ from onthefly.protocol.client import (
 from onthefly.protocol.commands import COMMANDS
 from onthefly.protocol.control import Journal
 from onthefly.protocol.health import HealthResults
+from onthefly.protocol.insight import Evaluations
 from onthefly.protocol.words import Answer
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, ExportRequest, HealthResults, Histogram, HubStatus, Journal, Logs,
+    Admitted, Answer, CommandRequest, ErrorAnswer, Evaluations, ExportRequest, HealthResults, Histogram, HubStatus,
+    Journal, Logs,
     Losses, OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent, ColumnsHeader,
     *COMMANDS.values(),
 )  # fmt: skip

@@ -121,6 +121,10 @@ LINES: dict[str, dict[str, Any]] = {
     "diagnose": {},
     "health": {},
     "health numerics memory --seconds 5": {"checks": ["numerics", "memory"], "seconds": 5.0},
+    "test --loader valid_loader --mode train --checkpoint c1 --using recipe": {
+        "loader": "valid_loader", "mode": "train", "checkpoint": "c1", "using": "recipe"
+    },
+    "scan --samples 1,4-6 --module encoder.fc": {"samples": [1, 4, 5, 6], "module": "encoder.fc"},
 }  # fmt: skip
 
 

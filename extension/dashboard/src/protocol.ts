@@ -25,7 +25,7 @@ export interface Branch {
   step: number;
 }
 
-/** Forget the pauses that were set for a later moment; end what runs at a pause (health). */
+/** End the test, scan or health check that runs, keeping its results so far; else forget pauses set for later. */
 export interface Cancel {
 }
 
@@ -108,6 +108,7 @@ export interface Controls {
   findings?: Finding[];
   trial?: TrialInfo | null;
   progress?: ProgressInfo | null;
+  evaluations?: number;
 }
 
 /** At a pause: run the script's next step again, and name the first operation whose result is not finite. */
@@ -122,6 +123,34 @@ export interface Drop {
 /** The body of every HTTP error. */
 export interface ErrorAnswer {
   error: Fault;
+}
+
+/** One test or scan. */
+export interface EvaluationInfo {
+  kind: "scan" | "test";
+  label: string;
+  run: string;
+  step: number;
+  epoch: number;
+  loader: string;
+  mode: "eval" | "train";
+  checkpoint?: string;
+  by: string;
+  began: number;
+  seconds: number;
+  count: number;
+  partial?: boolean;
+  reason?: string;
+  how: string;
+  verified?: boolean;
+  result?: Record<string, unknown>;
+  embeddings?: number;
+}
+
+/** ``GET /api/v1/sessions/{id}/evaluations``: in the order in which they were made. */
+export interface Evaluations {
+  session: string;
+  evaluations: EvaluationInfo[];
 }
 
 /** ``POST /api/v1/sessions/{id}/export``: the session as one file, a bundle (``.otf``). */
@@ -413,6 +442,16 @@ export interface Runs {
   runs: Run[];
 }
 
+/** The loss of every sample of a loader, under the weights of now or of a checkpoint. */
+export interface Scan {
+  loader?: string;
+  mode?: "eval" | "train";
+  checkpoint?: string;
+  samples?: number[];
+  module?: string;
+  using?: "" | "recipe" | "registered";
+}
+
 /** The same as :class:`CommandRequest`, over the socket; answered with :class:`CommandAnswered`. */
 export interface SendCommand {
   type: "command";
@@ -555,6 +594,14 @@ export interface SubsetInfo {
   count: number;
   loader: string;
   since: number;
+}
+
+/** How good the model is now, on the samples of a loader; the script does a step or two where it must. */
+export interface Test {
+  loader?: string;
+  mode?: "eval" | "train";
+  checkpoint?: string;
+  using?: "" | "recipe" | "registered";
 }
 
 /** From here, so many steps without a change and so many with it on the same data; then it waits for ``choose``. */
