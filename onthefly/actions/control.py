@@ -16,6 +16,7 @@ from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.optimizers import Optimizers
 from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
+from onthefly.actions.showing import Showing
 from onthefly.actions.signals import Signals
 from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
@@ -149,7 +150,7 @@ class Control:
             "checkpoint": self.checkpoints.checkpoint, "keep": self._keep, "drop": self.checkpoints.drop,
             "rewind": self.checkpoints.rewind, "reset": self.checkpoints.reset,
             "trial": self._trial.trial, "choose": self._trial.choose, "watch": self.watchdogs.watch,
-            "diagnose": self.watchdogs.diagnose,
+            "diagnose": self.watchdogs.diagnose, "show": Showing(gate, ties.loaders).show,
         }.items():  # fmt: skip
             gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
         for name in gate.actions.keys() - WITHOUT_TENSORS:

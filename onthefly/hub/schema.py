@@ -40,6 +40,8 @@ TABLES = {
     # Kept as the JSON that is handed out: an entry's columns would have to be altered with each new kind of change.
     "journal": "rank SMALLINT, pid BIGINT, entry VARCHAR",
     "answers": "rank SMALLINT, pid BIGINT, n BIGINT, id VARCHAR, answer VARCHAR",
+    # Put on by people, through the hub: of no process. One of each group for a sample (see TagRequest).
+    "tags": 'loader VARCHAR, sample BIGINT, key VARCHAR, tag VARCHAR, "by" VARCHAR, time TIMESTAMPTZ',
     "saved": "rank SMALLINT, pid BIGINT, seq BIGINT, PRIMARY KEY (rank, pid)",
 }
 

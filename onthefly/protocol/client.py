@@ -9,7 +9,8 @@ import msgspec
 from onthefly.protocol.bundles import ExportRequest, PinRequest, Storage
 from onthefly.protocol.commands import COMMANDS
 from onthefly.protocol.control import Controls, Journal, ReceiptInfo
-from onthefly.protocol.words import Answer, Phase, State, Stream
+from onthefly.protocol.explore import EXPLORE_TYPES
+from onthefly.protocol.words import Answer, State, Stream
 
 
 class Fault(msgspec.Struct, kw_only=True):
@@ -179,39 +180,6 @@ class Losses(msgspec.Struct, kw_only=True):
     step: list[int]
     loss: list[str]
     """As Python's ``float.hex`` writes it; ``nan``, ``inf``, ``-inf``."""
-
-
-class Lost(msgspec.Struct, kw_only=True):
-    """Backward calls whose samples were not captured, by reason."""
-
-    reason: str
-    backwards: int
-
-
-class Histogram(msgspec.Struct, kw_only=True):
-    """``GET .../histogram?run&epoch&phase&bins``: the per-sample losses of one epoch (default: the newest)."""
-
-    session: str
-    run: str
-    phase: Phase
-    epoch: int
-    count: int
-    """Samples counted, non-finite ones included."""
-    nonfinite: int
-    low: float
-    high: float
-    edges: list[float]
-    """One more than ``counts``."""
-    counts: list[int]
-    median: Optional[float]
-    certificates: dict[str, int]
-    """Samples by certificate."""
-    identities: dict[str, int]
-    """Samples by identity."""
-    lost: list[Lost]
-    """Backward calls of this epoch without samples."""
-    phases: list[Phase] = []
-    """Of which this run has records: ``valid`` is the script's own validation."""
 
 
 class LogEntry(msgspec.Struct, kw_only=True):
@@ -393,8 +361,8 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
 
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, ExportRequest, Histogram, HubStatus, Journal, Logs, Losses,
+    Admitted, Answer, CommandRequest, ErrorAnswer, ExportRequest, HubStatus, Journal, Logs, Losses,
     OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent, ColumnsHeader,
-    *COMMANDS.values(),
+    *COMMANDS.values(), *EXPLORE_TYPES,
 )  # fmt: skip
 """What the dashboard's types are generated from."""

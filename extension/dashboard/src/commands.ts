@@ -24,6 +24,7 @@ export interface Arguments {
   choose: wire.Choose;
   watch: wire.Watch;
   diagnose: wire.Diagnose;
+  show: wire.Show;
 }
 
 export type Name = keyof Arguments;

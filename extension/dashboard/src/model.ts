@@ -9,9 +9,12 @@ import { LogStore } from "./logs";
 import { Machine } from "./machine";
 import { BESIDE, TILES } from "./metrics";
 import type { HubEvent, Session } from "./protocol";
+import { ReviewStore } from "./review";
 import { SampleStore } from "./samples";
 import { Series } from "./series";
+import { ShownStore } from "./shown";
 import { StorageStore } from "./storage";
+import { TagStore } from "./tagging";
 
 /** As many as a subscription may name. */
 const MAX_METRICS = 16;
@@ -39,8 +42,11 @@ export class Model {
   readonly journal: JournalStore;
   readonly logs: LogStore;
   readonly machine: Machine;
+  readonly review: ReviewStore;
   readonly samples: SampleStore;
+  readonly shown: ShownStore;
   readonly storage: StorageStore;
+  readonly tags: TagStore;
 
   private curves = new Map<string, Series>();
   /** By part of the page: the metrics that it shows. */
@@ -58,6 +64,9 @@ export class Model {
     this.logs = new LogStore(hub, changed);
     this.machine = new Machine(hub, changed);
     this.samples = new SampleStore(hub, changed);
+    this.shown = new ShownStore(this.commands);
+    this.tags = new TagStore(hub, changed);
+    this.review = new ReviewStore(hub, this.tags, changed);
     this.storage = new StorageStore(hub, changed);
   }
 
@@ -108,6 +117,7 @@ export class Model {
         break;
       case "answer":
         this.commands.settle(event.answer);
+        this.shown.take(this.commands.at("show"));
         break;
       case "error":
         if (!this.commands.fail(event.id ?? "", event.error)) this.fault = [event.error.message, event.error.remedy].filter(Boolean).join(": ");
@@ -241,8 +251,8 @@ export class Model {
 
   private take(session: Session): void {
     this.session = session;
-    for (const store of [this.journal, this.logs, this.samples]) store.follow(session);
     this.commands.follow(session.id);
+    for (const store of [this.journal, this.logs, this.samples, this.shown, this.tags, this.review]) store.follow(session);
   }
 
   private changed(): void {

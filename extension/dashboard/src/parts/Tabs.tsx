@@ -7,6 +7,7 @@ import type { Model } from "../model";
 import type { Session } from "../protocol";
 import { Checkpoints } from "./checkpoints/Checkpoints";
 import { Control } from "./control/Control";
+import { Review } from "./insight/Review";
 import { Journal } from "./Journal";
 import { Logs } from "./Logs";
 import { Overhead } from "./Overhead";
@@ -30,6 +31,7 @@ interface Tab {
 
 const TABS: Tab[] = [
   { name: "Logs", part: Logs, exists: () => true },
+  { name: "Review", part: Review, exists: ({ samples }) => samples > 0 },
   { name: "Control", part: Control, exists: ({ controls }) => controls !== undefined },
   { name: "Checkpoints", part: Checkpoints, exists: ({ controls }) => controls !== undefined, count: (session) => controlled(session).checkpoints.length },
   { name: "Trial", part: Trial, exists: ({ controls }) => controls !== undefined },
