@@ -24,6 +24,9 @@ COMMANDS: dict[str, Entry] = {
     "samples": Entry("table", "per-sample losses of a session, as a table"),
     "metrics": Entry("table", "metrics of a session, as a table"),
     "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),
+    "suspects": Entry("table", "suspected label errors, the most suspected first, with the evidence"),
+    "select": Entry("select", "samples by loss, class, region, cluster or tag: rows, indices, files"),
+    "tags": Entry("select", "tags of samples: list them, put one on, take one off"),
     "logs": Entry("logs", "what the script of a session wrote"),
     "journal": Entry("journal", "what was changed in a session, one change a line: for --replay"),
     "export": Entry(

@@ -112,8 +112,9 @@ def _tensor(value: Any) -> Tensor | None:
         return torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8).reshape(height, width, 3)
     if isinstance(value, (list, tuple)) and value and all(map(_is_number, value)):
         return torch.tensor(value)
-    if hasattr(value, "__array__") and getattr(getattr(value, "dtype", None), "kind", "") in ("b", "i", "u", "f"):
-        return torch.tensor(value.tolist()) if value.dtype.byteorder == ">" else torch.from_numpy(value.copy())
+    other: Any = value
+    if hasattr(other, "__array__") and getattr(getattr(other, "dtype", None), "kind", "") in ("b", "i", "u", "f"):
+        return torch.tensor(other.tolist()) if other.dtype.byteorder == ">" else torch.from_numpy(other.copy())
     return None
 
 

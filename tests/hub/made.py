@@ -56,9 +56,9 @@ ENDED = Session(
 )  # fmt: skip
 
 
-def make(home: Path, *, scanned: bool = True, **changes: Any) -> None:
-    """An ended session in the data folder of ``home``: every eleventh label is wrong."""
-    folder = DataFolder(home / "data")
+def make(home: Path, *, scanned: bool = True, at: Path | None = None, **changes: Any) -> None:
+    """An ended session in the data folder of ``home`` (or ``at``): every eleventh label is wrong."""
+    folder = DataFolder(at or home / "data")
     store = Store(folder.of(SESSION) / STORE_NAME, SESSION)
     statements = [*_ROWS.split(";")[:-1], *([*LATER, *_SCAN.split(";")[:-1]] if scanned else [])]
     for statement in statements:

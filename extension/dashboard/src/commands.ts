@@ -25,6 +25,9 @@ export interface Arguments {
   watch: wire.Watch;
   diagnose: wire.Diagnose;
   show: wire.Show;
+  test: { loader?: string; checkpoint?: string };
+  scan: { loader?: string; module?: string };
+  health: { checks?: string[] };
 }
 
 export type Name = keyof Arguments;

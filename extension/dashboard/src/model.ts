@@ -3,10 +3,14 @@
 import type { Columns } from "./columns";
 import { CommandStore, type Command } from "./commands";
 import { held, LIVE } from "./controls";
+import { EvaluationStore } from "./evaluations";
+import { ExploreStore } from "./explore";
+import { HealthStore } from "./health";
 import type { Connection, Hub, Listener } from "./hub";
 import { JournalStore } from "./journal";
 import { LogStore } from "./logs";
 import { Machine } from "./machine";
+import { MapStore } from "./maps";
 import { BESIDE, TILES } from "./metrics";
 import type { HubEvent, Session } from "./protocol";
 import { ReviewStore } from "./review";
@@ -37,11 +41,17 @@ export class Model {
   /** A step that a person pointed at: it is marked on the chart. */
   pointed: number | null = null;
   fault = "";
+  /** The tab that is open. */
+  tab = "Logs";
 
   readonly commands: CommandStore;
+  readonly evaluations: EvaluationStore;
+  readonly explore: ExploreStore;
+  readonly health: HealthStore;
   readonly journal: JournalStore;
   readonly logs: LogStore;
   readonly machine: Machine;
+  readonly maps: MapStore;
   readonly review: ReviewStore;
   readonly samples: SampleStore;
   readonly shown: ShownStore;
@@ -67,6 +77,10 @@ export class Model {
     this.shown = new ShownStore(this.commands);
     this.tags = new TagStore(hub, changed);
     this.review = new ReviewStore(hub, this.tags, changed);
+    this.explore = new ExploreStore(hub, changed);
+    this.maps = new MapStore(hub, changed);
+    this.evaluations = new EvaluationStore(hub, changed);
+    this.health = new HealthStore(hub, changed);
     this.storage = new StorageStore(hub, changed);
   }
 
@@ -226,6 +240,12 @@ export class Model {
     if (this.session && LIVE.has(this.session.state) && !held(this.session)) this.command("bar", { name: "checkpoint", args: {} });
   }
 
+  /** Open a tab. */
+  open(tab: string): void {
+    this.tab = tab;
+    this.changed();
+  }
+
   /** Mark a step on the chart; the same again: no more. */
   point(step: number): void {
     this.pointed = this.pointed === step ? null : step;
@@ -252,7 +272,7 @@ export class Model {
   private take(session: Session): void {
     this.session = session;
     this.commands.follow(session.id);
-    for (const store of [this.journal, this.logs, this.samples, this.shown, this.tags, this.review]) store.follow(session);
+    for (const store of [this.journal, this.logs, this.samples, this.shown, this.tags, this.review, this.explore, this.maps, this.evaluations, this.health]) store.follow(session);
   }
 
   private changed(): void {

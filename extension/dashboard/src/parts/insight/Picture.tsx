@@ -6,7 +6,9 @@ const [WIDE, TALL] = [200, 60];
 export function Picture({ shown, small = false }: { shown: ShownSample | undefined; small?: boolean }) {
   if (!shown) return <span class="blank" aria-hidden="true" />;
   if (shown.reason) return <span class="blank reason">{shown.reason}</span>;
-  const parts = small ? shown.parts.slice(0, 1) : shown.parts;
+  // A single value beside the rest is the target, as a rule: it stands beside the picture already.
+  const rest = shown.parts.filter(({ kind }) => kind !== "value");
+  const parts = small || !rest.length ? (rest.length ? rest : shown.parts).slice(0, 1) : rest;
   return <>{parts.map((part) => <Part key={part.name} part={part} small={small} />)}</>;
 }
 

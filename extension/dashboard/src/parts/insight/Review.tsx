@@ -82,7 +82,7 @@ function Head({ model: { review, tags, hub, session } }: { model: Model }) {
     <div class="head">
       <h2>Suspected labels <small>{`by ${by} · ${format.count(suspected)} suspected · ${format.count(done)} reviewed · ${format.count(wrong)} wrong`}</small></h2>
       <span class="tools">
-        <select aria-label="Export" value="" title="All that were found wrong, or the whole ranking" onChange={({ currentTarget }) => { const kind = currentTarget.value; currentTarget.value = ""; void save(kind); }}>
+        <select class="export" aria-label="Export" value="" title="All that were found wrong, or the whole ranking" onChange={({ currentTarget }) => { const kind = currentTarget.value; currentTarget.value = ""; void save(kind); }}>
           <option value="" disabled>Export…</option>
           {Object.entries(FORMATS).map(([kind, words]) => <option key={kind} value={kind}>{`Wrong ones: indices, ${words}`}</option>)}
           <option value="table">All, with evidence: CSV for cleanlab and pandas</option>
