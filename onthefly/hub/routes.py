@@ -136,7 +136,7 @@ ROUTES = (
           (_ID, _RUN, _PHASE, Parameter("epoch", _whole(0, (1 << 31) - 1), "The newest if none is named."),
            Parameter("bins", _whole(1, 500, DEFAULT_BINS), "How many.")), answer=Histogram, faults=(409,)),
     Route("GET", f"{_SESSION}/selection", "selection", "The samples that a selection means, the highest loss first.",
-          (_ID, Parameter("select", {"type": "string", "maxLength": 4000}, "Terms, as `loss=2: !tag=label:fine`."),
+          (_ID, Parameter("select", {"type": "string", "maxLength": 1000}, "Terms, as `loss=2: !tag=label:fine`."),
            _RUN, _PHASE, Parameter("evaluation", {"type": "string", "maxLength": 100}, "Which test or scan."),
            Parameter("epoch", _whole(0, (1 << 31) - 1), "Losses of that epoch; else each sample's newest."),
            _LIMIT, _FORMAT), answer="selection", faults=(409,)),

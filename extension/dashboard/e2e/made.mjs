@@ -170,7 +170,7 @@ async function explored(page, label) {
   for (const [dx, dy] of [[width / 2, 4], [width / 2, height - 4], [4, height - 4], [4, height / 2]]) await page.mouse.move(x + dx, y + dy, { steps: 3 });
   await page.mouse.up();
   const chosen = Number((await page.getByText(/^\d[\d,]* chosen$/).innerText()).replace(/\D/g, ""));
-  check(chosen > 300 && chosen < 1100, `half of the map is chosen, not ${chosen}`);
+  check(chosen > 300 && chosen < 1100, `${label}: half of the map is chosen, not ${chosen} (${[x, y, width, height].map(Math.round).join(" ")})`);
   await shot(page, `${label}-map`);
   await page.getByRole("button", { name: "class", exact: true }).click();
   await page.getByRole("button", { name: "Look at them" }).click();

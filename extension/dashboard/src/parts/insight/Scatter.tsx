@@ -1,5 +1,5 @@
 // Points on a canvas: many thousands are drawn in a few milliseconds; a line around some of them chooses these.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { inside, type Colour } from "../../maps";
 import type { SampleMap } from "../../protocol";
 import { onTheme } from "../../theme";
@@ -26,9 +26,10 @@ export function Scatter({ map, colour, chosen, onChoose, describe }: ScatterProp
   const [said, setSaid] = useState("");
   const line = useRef<[number, number][]>([]);
   useEffect(() => onTheme(document.documentElement, setTheme), []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = canvas.current;
     if (!element) return undefined;
+    setSize([element.clientWidth, element.clientHeight]);
     const observer = new ResizeObserver(() => { setSize([element.clientWidth, element.clientHeight]); });
     observer.observe(element);
     return () => { observer.disconnect(); };
