@@ -28,6 +28,9 @@ TERMS = {
 
 REGIONS = ("easy", "ambiguous", "hard", "suspect")
 
+MAX_INDEX = 1 << 53
+
+_WHOLE = {"sample", "cluster", "worst"}
 _ONCE = {"loss", "quantile", "worst"}
 """That cannot be turned around."""
 
@@ -73,7 +76,7 @@ def _term(part: str) -> Term:
     ranges = [_range(part, name, word) for word in words]
     if name in _ONCE and len(ranges) > 1:
         raise UsageError(f"{part[:40]!r}: one range", TERMS[name])
-    if name == "worst" and not (ranges[0][0] == ranges[0][1] >= 1 and ranges[0][0] == int(ranges[0][0])):
+    if name == "worst" and not ranges[0][0] == ranges[0][1] >= 1:
         raise UsageError(f"{part[:40]!r}: worst= takes a whole number", TERMS[name])
     return Term(name, negated, ranges=ranges)
 
@@ -86,6 +89,10 @@ def _range(part: str, name: str, word: str) -> tuple[float, float]:
         ends = start, (float(last) if last else high) if colon else start
     except ValueError as error:
         raise UsageError(f"{part[:40]!r}: {word[:20]!r} is no number and no range", TERMS[name]) from error
+    if any(math.isinf(float(end)) or math.isnan(float(end)) for end in (first, last) if end):
+        raise UsageError(f"{part[:40]!r}: {word[:20]!r} is no number", f"leave an end out: {TERMS[name]}")
+    if name in _WHOLE and any(float(end) % 1 or not 0 <= float(end) <= MAX_INDEX for end in (first, last) if end):
+        raise UsageError(f"{part[:40]!r}: {word[:20]!r} is no whole number from 0 on", TERMS[name])
     if not ends[0] <= ends[1] or (name == "quantile" and not (low <= ends[0] and ends[1] <= high)):
         raise UsageError(f"{part[:40]!r}: {word[:20]!r} holds nothing", f"from the lower to the higher: {TERMS[name]}")
     return ends

@@ -61,7 +61,7 @@ class Maps:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._thread = ThreadPoolExecutor(1, "onthefly-maps")
-        self._kept: dict[tuple[Store, str, str, str, int, int], SampleMap] = {}
+        self._kept: dict[tuple[Store, str, str, str, int, int, int], SampleMap] = {}
 
     async def make(
         self, live: LiveSession, run: str, evaluation: str, method: str, clusters: int, points: int
@@ -69,7 +69,7 @@ class Maps:
         """The map of an evaluation; of the newest that has embeddings, if none is named."""
         store = await self._keeper.store(live)
         found = await self._keeper.read(live, lambda cursor: read(cursor, run, evaluation, points))
-        key = store, run, found.evaluation, method, clusters, found.total
+        key = store, run, found.evaluation, method, clusters, points, found.total
         kept = self._kept.get(key)
         if kept is None:
             loop = asyncio.get_running_loop()
@@ -81,7 +81,7 @@ class Maps:
 
     async def clusters(self, live: LiveSession, run: str, clusters: int) -> Mapping[str, Array]:
         """Columns ``sample`` (-1: it has a key), ``key``, ``home`` and ``cluster`` of the newest map."""
-        found = await self.make(live, run, "", "pca", clusters, MAX_POINTS)
+        found = await self.make(live, run, "", "pca", clusters, DEFAULT_POINTS)
         return {
             "sample": np.array([-1 if sample is None else sample for sample in found.sample], np.int64),
             "key": np.array(found.key, dtype=object), "cluster": np.array(found.cluster),

@@ -91,7 +91,8 @@ def test_a_cluster_is_selected_as_the_map_has_it(hub: Running) -> None:
 
 @pytest.mark.parametrize("text", [
     "loss", "loss=", "size=3", "loss=a", "loss=3:2", "worst=0.5", "worst=1,2", "loss=1 loss=2", "region=nice",
-    "quantile=2", "!worst=3", "'loss=1", "worst=-3", "loss=nan",
+    "quantile=2", "!worst=3", "'loss=1", "worst=-3", "loss=nan", "loss=inf:", "sample=1.5", "sample=-2", "sample=1e400",
+    "cluster=a", "worst=1e30",
 ])  # fmt: skip
 def test_what_is_no_selection_is_said_with_an_example(hub: Running, text: str) -> None:
     with pytest.raises(UsageError) as caught:
