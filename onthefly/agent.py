@@ -93,7 +93,7 @@ class Session:
         ties = Ties(
             lambda message: self._link.send(message), self._announce, self.notice, self._ranks, self._place,
             lambda: self._recorder.run, lambda: self._recorder.loaders(), lambda: self._recorder.work_off(),
-            lambda: self._hold(), self._went_back,
+            lambda: self._hold(), self._went_back, lambda: self._scalers.counts, meter, lambda: self._recorder.lender,
         )  # fmt: skip
         folder = settings.data_dir / "sessions" / settings.session
         self._control = Control(ties, folder / _own(role), Guard("control", strict=settings.strict, notify=self.notice))
@@ -133,15 +133,19 @@ class Session:
 
     def _watch(self, meter: Meter) -> None:
         """Arm the instruments, each with the callable that it feeds."""
+        self.register = self._control.insight.registered.register
+        """Functions that evaluate: ``register(test=fn, step=fn)`` (docs/insight.md)."""
         settings, recorder, gate = self.settings, self._recorder, self._gate
         known = bool(settings.target_pid)  # the launcher's sessions open before the script's second line
+        self._scalers = self._arm("noting scalers", lambda guard: ScalerInstrument(
+            recorder.scaled, gate, self._hold_here, guard, lambda: self._steps.points))  # fmt: skip
         self._instruments += [
             self._arm("recording the log", lambda guard: StdioInstrument(self._log.written, guard)),
             self._arm("watching data loaders", lambda guard: DataInstrument(
                 self._open_source, meter, guard, self._control)),
             self._arm("reading losses", lambda guard: BackwardInstrument(
                 recorder.observe, recorder.beware_of_hooks, gate, self._hold_here, guard)),
-            self._arm("noting scalers", lambda guard: ScalerInstrument(recorder.scaled, gate, self._hold_here, guard)),
+            self._scalers,
             self._arm("noting losses", lambda guard: FunctionInstrument(recorder.computed, guard, known=known)),
             self._arm("recording validation", lambda guard: EvaluationInstrument(recorder.evaluated, guard)),
             self._arm("following batches", lambda guard: CopyInstrument(recorder.copied, guard, known=known)),
@@ -346,10 +350,10 @@ class Session:
     def _went_back(self, place: Place, run: str, stem: str) -> None:
         """A rewind: the script is there again. What was recorded since stays, under the name that the run had."""
         recorder = self._recorder
-        recorder.rename(self.runs.next(stem))
+        recorder.rename(self.runs.next(stem) if stem else run)
         recorder.step, recorder.epoch, recorder.backwards = place.step, place.epoch, place.backward
         self._steps.points = place.point
-        self.describe(parent=run, step=place.step)
+        self.describe(parent=run if stem else "", step=place.step)
         self._announce("paused" if self._gate.paused else "running", "", f"went back to step {place.step}")
 
     def _record(self, message: Records | Metrics) -> None:

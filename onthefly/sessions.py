@@ -56,6 +56,9 @@ class Unwatched:
     def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
         """Record nothing."""
 
+    def register(self, test: Any = None, step: Any = None, embed: Any = None) -> None:
+        """Take nothing."""
+
     def notice(self, text: str, remedy: str) -> None:
         """Tell nobody."""
 

@@ -17,7 +17,7 @@ from onthefly.errors import OnTheFlyError, Refused, outcome
 from onthefly.protocol import CheckpointInfo, Keep, plain
 from onthefly.state import files
 from onthefly.state.form import Form, Place
-from onthefly.state.frames import has_own_variables, script_frames, variables
+from onthefly.state.frames import named, script_frames
 from onthefly.state.graphs import LIVE, graph_of
 from onthefly.state.image import Image
 from onthefly.state.objects import find
@@ -137,7 +137,7 @@ class Checkpoints:
                 "files": self._written.record(self._exempt),
             }  # the open ones are written out
             form = Form.of(
-                find(_names(frames)), place, random=RandomStates.take().tree(), more=more,
+                find(named(frames)), place, random=RandomStates.take().tree(), more=more,
                 image=image.finish if image is not None else None,
             )  # fmt: skip
             resume = image.obstacle or self._counters.in_force() if image is not None else f"{fault}"
@@ -294,7 +294,7 @@ class Checkpoints:
         if not moment.step or self._ring.newest(lambda entry: entry.place == place and not entry.error) is not None:
             return
         frames = script_frames(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
-        names = _names(frames) if frames else dict(vars(sys.modules["__main__"]))
+        names = named(frames) if frames else dict(vars(sys.modules["__main__"]))
         del frames
         objects = find({name: value for name, value in names.items() if not name.startswith("__")})
         if not objects.modules and not objects.optimizers and not objects.tensors:
@@ -372,14 +372,3 @@ class Checkpoints:
     def _ahead(self, plan: Plan) -> None:
         self._plans = [one for one in self._plans if one in self._gate.plans] + [plan]
         self._gate.plan(plan)
-
-
-def _names(frames: list[Any]) -> dict[str, Any]:
-    """The script's variables by name, the innermost function's first."""
-    found: dict[str, Any] = {}
-    for frame in frames:
-        values = variables(frame) if has_own_variables(frame) else frame.f_globals
-        for name, value in list(values.items()):
-            if not name.startswith("__"):
-                found.setdefault(name, value)
-    return found

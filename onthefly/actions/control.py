@@ -14,6 +14,8 @@ from onthefly.actions import journal, proof, resume
 from onthefly.actions.before import before_step
 from onthefly.actions.checkpoints import Checkpoints, Counters
 from onthefly.actions.gradients import Gradients
+from onthefly.actions.health import Examinations, Sources
+from onthefly.actions.insight import Insight
 from onthefly.actions.optimizers import Optimizers
 from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
 from onthefly.actions.showing import Showing
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from onthefly.core.gate import Place
+    from onthefly.core.meter import Meter
     from onthefly.protocol import AgentMessage, Metrics, ReceiptInfo, State
     from onthefly.settings import Settings
     from onthefly.state.form import Form
@@ -80,6 +83,12 @@ class Ties(NamedTuple):
     """Hold the training thread, where the gate is paused."""
     went_back: Callable[[Place, str, str], None]
     """The script is where it was then, in that run: count from there, as a run of that kind (a rewind's, ...)."""
+    scaling: Callable[[], tuple[int, int]]
+    """Steps of gradient scalers, and those that they have left out."""
+    meter: Meter
+    """Adds up our own time."""
+    lender: Callable[[], Any]
+    """Lends what reads losses: see :mod:`onthefly.capture.borrowed`."""
 
 
 class Ours(NamedTuple):
@@ -127,13 +136,9 @@ class Control:
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
         counters = Counters(
-            ties.run,
-            self._ours,
-            self._in_force,
-            lambda ours: self.subset.check(ours.subset),
-            self._put_back,
+            ties.run, self._ours, self._in_force, lambda ours: self.subset.check(ours.subset), self._put_back,
             self._together,
-        )
+        )  # fmt: skip
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         releasing = Releasing(gate, self.deliveries, ties.announce)
         self._pause_and_release, self.released = releasing.pause, releasing.released
@@ -144,13 +149,17 @@ class Control:
             folder / "flights", gate, self._optimizers, self.checkpoints, guard, notice=ties.notice,
             changed=self._prepare, place=ties.place, serve=ties.serve,
         )  # fmt: skip
+        sources = Sources(ties, self._optimizers.living, self._losses.between, self._record, self._prepare, self.show)
+        self.health = Examinations(gate, sources, self.checkpoints, guard)
+        self.insight = Insight(ties, gate, self.checkpoints, guard)
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
             "checkpoint": self.checkpoints.checkpoint, "keep": self._keep, "drop": self.checkpoints.drop,
             "rewind": self.checkpoints.rewind, "reset": self.checkpoints.reset,
             "trial": self._trial.trial, "choose": self._trial.choose, "watch": self.watchdogs.watch,
-            "diagnose": self.watchdogs.diagnose, "show": Showing(gate, ties.loaders).show,
+            "diagnose": self.watchdogs.diagnose, "health": self.health.examine,
+            "show": Showing(gate, ties.loaders).show,
         }.items():  # fmt: skip
             gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
         for name in gate.actions.keys() - WITHOUT_TENSORS:
@@ -166,6 +175,9 @@ class Control:
         elif message.name == "stop" and message.args.get("now") is True:
             self._end_at_once(message)
         else:
+            if message.name == "cancel":
+                self.health.cancel()
+            self.insight.heard(message.name)
             self.gate.submit(message)
 
     def lost(self) -> None:
@@ -178,10 +190,16 @@ class Control:
         if not isinstance(message, Records):
             self._names.update(message.values)
         self.watchdogs.take(message)
+        self.health.take(message)
         if isinstance(message, Records) and (self.deliveries.keeping or not self._receipt.complete):
             for loss in losses(message):
                 self._losses.note(loss.step, loss.backward, loss.value)
                 self._compare(loss.backward, loss.value)
+
+    def _record(self, metrics: Metrics) -> None:
+        """One of ours goes the way of those that are recorded."""
+        self._ties.send(metrics)
+        self.recorded(metrics)
 
     def show(self) -> None:
         """Tell clients what is under control now, if that is not what they were told."""
@@ -190,7 +208,8 @@ class Control:
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
             keep=self.checkpoints.shown, watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
-            trial=self._trial.info,
+            trial=self._trial.info, progress=self.health.progress or self.insight.progress,
+            evaluations=self.insight.told,
         )  # fmt: skip
         if controls != self._shown:
             self._shown = controls
@@ -202,6 +221,8 @@ class Control:
         After an error parameters may be half of one step and half of another: nothing is saved then.
         """
         self._proven()
+        self.health.close()
+        self.insight.close()
         if self.checkpoints.keeping.seconds and error is None:
             _, fault = outcome(self.checkpoints.last, self._ties.place())
             if fault is not None:
@@ -354,6 +375,8 @@ class Control:
             looks.append(gradients.treat)
         if watchdogs.before:
             looks.append(watchdogs.look_before)
+        if self.health.before:
+            looks.append(self.health.look_before)
         self.gate.prepare = before_step(looks) if looks else None
 
     def _chosen(self) -> None:

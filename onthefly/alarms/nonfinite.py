@@ -194,18 +194,35 @@ def plain(tensor: Tensor | None) -> Tensor | None:
     return torch.view_as_real(local.resolve_conj()) if local.is_complex() else local
 
 
+def total(tensors: Iterable[Tensor | None]) -> Tensor | None:
+    """The 2-norm of all of them together, where the first lies, and not waited for; None where there are none."""
+    return _total(_alike(tensors))
+
+
+def _alike(tensors: Iterable[Tensor | None]) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:
+    """Those that have numbers, by device and type."""
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in map(plain, tensors):
+        if tensor is not None and tensor.numel():
+            alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    return alike
+
+
+def _total(alike: dict[tuple[torch.device, torch.dtype], list[Tensor]]) -> Tensor | None:
+    norms = [_norm_of(same) for same in alike.values()]
+    if not norms:
+        return None
+    first = norms[0].device
+    return torch.linalg.vector_norm(torch.stack([norm.to(first, torch.float32, non_blocking=True) for norm in norms]))
+
+
 def _norm(tensors: Iterable[Tensor | None]) -> Norm:
     with torch.no_grad():
-        alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for tensor in map(plain, tensors):
-            if tensor is not None and tensor.numel():
-                alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
-        norms = [_norm_of(same) for same in alike.values()]
-        if not norms:
+        alike = _alike(tensors)
+        joined = _total(alike)
+        if joined is None:
             return Norm(True, 0.0)
-        first = norms[0].device
-        joined = torch.stack([norm.to(first, torch.float32, non_blocking=True) for norm in norms])
-        value = torch.linalg.vector_norm(joined).item()
+        value = joined.item()
         finite = math.isfinite(value) or all(_finite(tensor) for same in alike.values() for tensor in same)
         return Norm(finite, value)
 

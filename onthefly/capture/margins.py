@@ -75,7 +75,7 @@ class Margins:
                 return -1
             self._work_off()
             if scores.numel() > MAX_BUFFERED:
-                self._add(*_measured(scores[None], targets[None]))
+                self._add(*measured(scores[None], targets[None]))
                 return self._before - 1
             self._make_room(scores, targets)
             slot = 0
@@ -91,7 +91,7 @@ class Margins:
         """Those of several calls at once, [calls, rows, classes] and [calls, rows]; the first of their slots."""
         self._work_off()
         first = self._before
-        self._add(*_measured(scores, targets))
+        self._add(*measured(scores, targets))
         return first
 
     def _make_room(self, scores: Tensor, targets: Tensor) -> None:
@@ -111,7 +111,7 @@ class Margins:
 
     def _work_off(self) -> None:
         if self._used:
-            self._add(*_measured(self._scores[: self._used], self._targets[: self._used]))
+            self._add(*measured(self._scores[: self._used], self._targets[: self._used]))
             self._used = 0
 
     def _add(self, confidence: Tensor, margin: Tensor) -> None:
@@ -119,7 +119,7 @@ class Margins:
         self._before += len(confidence)
 
 
-def _measured(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def measured(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Confidence and margin [calls, rows], of [calls, rows, classes] and [calls, rows]."""
     known = (targets >= 0) & (targets < scores.shape[-1])
     places = targets.clamp(0, scores.shape[-1] - 1)[..., None]

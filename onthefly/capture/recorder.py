@@ -19,6 +19,7 @@ from torch.overrides import has_torch_function
 from onthefly.capture.accuracy import Accuracies
 from onthefly.capture.batches import MADE, RecentBatches, in_order
 from onthefly.capture.blocks import Blocks
+from onthefly.capture.borrowed import Lender
 from onthefly.capture.draws import Draws
 from onthefly.capture.evaluations import Evaluations, Place
 from onthefly.capture.graph import Unreadable, mark_scaled
@@ -96,7 +97,7 @@ class Recorder:
         self.evaluated = self._evaluations.note
         """Told of losses that were computed with gradients off."""
         noted = OpenLosses(self.evaluated)
-        self._per_sample = PerSample(self._recent, noted)
+        self._per_sample, self.lender = PerSample(self._recent, noted), Lender(self._recent, noted)
         self._plans = self._per_sample.plans.known
         self.computed = noted.note
         """Told of losses whose graph, if they have one, will not keep their operands."""

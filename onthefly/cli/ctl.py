@@ -16,7 +16,7 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from onthefly.cli import status, words
+from onthefly.cli import evaluations, health, status, words
 from onthefly.errors import ExitCode
 from onthefly.link.client import Client
 from onthefly.protocol import COMMANDS
@@ -34,12 +34,18 @@ def main(argv: list[str]) -> int:
             print(json.dumps(session["controls"]) if options.json else status.told(session))
             return ExitCode.DONE
         requests = words.requests(options.command, options)
-        session = client.json(f"sessions/{quote(options.session, safe='')}")["id"]
+        found = client.json(f"sessions/{quote(options.session, safe='')}")
+        session = found["id"]
+        before = health.known(client, session) if options.command == "health" else 0
         answer: dict[str, Any] = {}
         for args in requests:
             answer = _send(client, session, {"name": options.command, "args": args, "by": options.by}, options.timeout)
             if answer["status"] != "applied":
                 break
+        if options.command == "health" and answer["status"] == "applied" and "checks" in answer["result"]:
+            return health.follow(client, found, answer, before, printing=options.json, timeout=options.timeout)
+        if answer.get("result", {}).get("waits"):
+            evaluations.wait_for(client, session, answer, options.timeout)
     if options.json:
         print(json.dumps(answer))
     else:

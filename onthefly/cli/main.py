@@ -21,6 +21,7 @@ COMMANDS: dict[str, Entry] = {
     "ps": Entry("ps", "list sessions"),
     "ctl": Entry("ctl", "pause, resume, step or stop a session, change what it does, keep its state"),
     "reset": Entry("reset", "go back to the beginning of a session, as a new run"),
+    "evaluations": Entry("evaluations", "the tests and scans of a session"),
     "samples": Entry("table", "per-sample losses of a session, as a table"),
     "metrics": Entry("table", "metrics of a session, as a table"),
     "dynamics": Entry("table", "how each sample was learned, worst first, as a table"),
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "tags": Entry("select", "tags of samples: list them, put one on, take one off"),
     "logs": Entry("logs", "what the script of a session wrote"),
     "journal": Entry("journal", "what was changed in a session, one change a line: for --replay"),
+    "report": Entry("report", "a run as one HTML file: curves, samples, health, changes, environment"),
     "export": Entry(
         "export", "a session as one file, a bundle (.otf); or one of its checkpoints as .safetensors or .pt"
     ),

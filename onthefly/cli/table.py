@@ -39,8 +39,8 @@ def main(argv: list[str]) -> int:
     """Print or write the rows."""
     table = argv[0]
     options = _parser(table).parse_args(argv[1:])
-    query = {name: getattr(options, name) for name in ("phase", "epoch", "run", "rank", "limit", "name", "order")
-             if getattr(options, name, None) is not None}  # fmt: skip
+    filters = ("phase", "epoch", "run", "rank", "limit", "name", "order", "evaluation")
+    query = {name: getattr(options, name) for name in filters if getattr(options, name, None) is not None}
     if getattr(options, "worst", False):
         query["order"] = "worst"
     form = "json"
@@ -79,6 +79,7 @@ def _parser(table: str) -> argparse.ArgumentParser:
         parser.add_argument("--rank", type=int, help="only this rank")
     if table == "samples":
         parser.add_argument("--worst", action="store_true", help="highest losses first")
+        parser.add_argument("--evaluation", metavar="LABEL", help="of this test or scan: test_1, scan_1, ...")
     if table == "metrics":
         parser.add_argument("--name", help="only this metric")
     elif table != "suspects":

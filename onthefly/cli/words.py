@@ -33,9 +33,17 @@ HELP = {
     "keep.on_signal": "before what the script does at these: SIGTERM,USR1; or none",
     "keep.memory": "most bytes in memory: 500M, 1G", "keep.disk": "most bytes on disk: 10G",
     "drop.checkpoint": "its name", "rewind.checkpoint": "its name (default: the newest)",
+    "health.checks": "which (default: all)", "health.seconds": "the longest that data sets are read for (default 20)",
     "trial.steps": "how many without, and how many with the change",
     "trial.name": "the change, as by itself: trial 100 set lr 0.01", "watch.alarm": "as `status` lists them",
     "watch.parameters": "NAME=VALUE, any number of times",
+    "test.loader": "loader1, or the name of its variable", "scan.loader": "loader0, or the name of its variable",
+    "test.checkpoint": "with the weights of this checkpoint", "scan.checkpoint": "with the weights of this checkpoint",
+    "test.mode": "eval (default), or train: dropout and batch statistics as in a step",
+    "scan.mode": "eval (default), or train: dropout and batch statistics as in a step",
+    "scan.samples": "only these indices: 1,2,5-9; or @FILE", "scan.module": "keep its output as embeddings: encoder.fc",
+    "test.using": "recipe or registered (default: what the script registered, else the recipe)",
+    "scan.using": "recipe or registered (default: what the script registered, else the recipe)",
 }  # fmt: skip
 """Of options; what is not here says it by its name."""
 
@@ -87,7 +95,9 @@ def add_to(parser: argparse.ArgumentParser, name: str) -> None:
             given.update(action="append", metavar="NAME=VALUE", dest="parameters")
         else:
             given["metavar"] = field.upper()
-        if default is _REQUIRED:
+        if field == "checks":
+            parser.add_argument(field, nargs="*", **given)
+        elif default is _REQUIRED:
             parser.add_argument(field, **given)
         elif len(fields) == 1 and hint is not bool:
             parser.add_argument(field, nargs="?", **given)
@@ -99,7 +109,7 @@ def requests(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The arguments of the commands to send: one, or several where samples are more than one may have."""
     args = _arguments(name, options)
     samples: list[int] = args.get("samples", [])
-    if len(samples) <= MAX_SAMPLES:
+    if len(samples) <= MAX_SAMPLES or name != "subset":
         return [_checked(name, args)]
     parts: list[dict[str, Any]] = []
     for first in range(0, len(samples), MAX_SAMPLES):
@@ -114,7 +124,7 @@ def _arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
     args: dict[str, Any] = {}
     for field, (hint, default) in _fields(name).items():
         text = getattr(options, field)
-        if text is not None and (not isinstance(text, bool) or text != default):
+        if text is not None and text != [] and (not isinstance(text, bool) or text != default):
             args[field] = text if isinstance(text, bool) else _value(name, field, hint, text)
     if name == "trial":
         parser = Parser(prog=f"onthefly ctl SESSION trial {args['steps']} {args['name']}")
@@ -151,6 +161,8 @@ def _plain(hint: Any) -> Any:
 def _value(name: str, field: str, hint: Any, text: Any) -> Any:
     """What is meant by a text; :class:`UsageError` tells how it is written."""
     try:
+        if field == "checks":
+            return list(text)
         if field == "on_signal":
             return [] if text.lower() == "none" else parse(text)
         if field in ("memory", "disk"):

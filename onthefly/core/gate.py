@@ -78,6 +78,8 @@ class Gate:
         self.paused = False
         self.prepare: Callable[[Any, Any, Any], Any] | None = None
         """Called before each outermost step of an optimizer, with its arguments; gives them changed, or None."""
+        self.watch: Any = None
+        """Told before and after each backward call (``backward(roots)``, ``backward_ended()``); None: nobody asks."""
         self.stopped_by: str | None = None
         """Who stopped the script here; None: nobody."""
         self.plans: list[Plan] = []
@@ -213,9 +215,12 @@ class Gate:
             self.paused = False
             self.interrupted()
 
-    def hold(self, by: str, reason: str) -> None:
-        """On the training thread: the script is to be held here, or in several ranks by all as soon as they agree."""
-        if self._ranks() > 1:
+    def hold(self, by: str, reason: str, *, same: bool = False) -> None:
+        """On the training thread: the script is to be held here, or in several ranks by all as soon as they agree.
+
+        ``same``: all of them come to hold at this step.
+        """
+        if self._ranks() > 1 and not same:
             self._ask(by, reason)
         else:
             self._hold(by, reason)

@@ -23,10 +23,15 @@ def running() -> bool:
     return bool(_running)
 
 
+def take() -> str:
+    """The next label, for a test that runs later."""
+    return f"test_{next(_numbers)}"
+
+
 @contextlib.contextmanager
-def next_test() -> Generator[str, None, None]:
-    """The environment says which test runs, until the block ends; then it is as it was."""
-    label = f"test_{next(_numbers)}"
+def next_test(label: str = "") -> Generator[str, None, None]:
+    """The environment says which test runs, until the block ends; then it is as it was. ``label``: as :func:`take`."""
+    label = label or take()
     put_back = put("ONTHEFLY_TEST_LABEL", label)
     _running.append(label)
     try:

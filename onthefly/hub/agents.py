@@ -23,9 +23,11 @@ from onthefly.protocol import (
     Ack,
     Answered,
     Asked,
+    Checked,
     Controlled,
     Denied,
     Described,
+    Evaluated,
     Hello,
     Journaled,
     Noticed,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("onthefly.hub")
 
 PROOF_SECONDS = 10.0
-URGENT = (StateChanged, Described, Answered, Journaled, Receipted)
+URGENT = (StateChanged, Described, Answered, Journaled, Receipted, Checked, Evaluated)
 """What is committed as it comes: somebody waits for it."""
 
 MAX_UNPROVEN = 64

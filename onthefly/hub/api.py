@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +13,13 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
-from onthefly.hub import commands, journal, logs, openapi, queries, resumes, tables
+from onthefly.hub import commands, evaluations, health, journal, logs, openapi, queries, resumes, tables
 from onthefly.hub.auth import BUNDLE_TYPE, FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.explore_api import ExploreApi
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
 from onthefly.hub.presentations import Followers
+from onthefly.hub.report import material, page
 from onthefly.hub.requests import body as _body
 from onthefly.hub.requests import form as _form
 from onthefly.hub.requests import json_answer as _json
@@ -233,6 +236,29 @@ class Api:
         live = self._find(request)
         rank = _whole(request, "rank", 0, (1 << 15) - 1, 0) if "rank" in request.query else None
         return _json(await self._keeper.read(live, lambda cursor: journal.read(cursor, live.info.id, rank)))
+
+    async def checks(self, request: web.Request) -> web.Response:
+        """What checks of the run's health have found."""
+        live = self._find(request)
+        return _json(await self._keeper.read(live, lambda cursor: health.read(cursor, live.info.id)))
+
+    async def report(self, request: web.Request) -> web.Response:
+        """The run as one HTML file. It is handed out as a file: as a page of the hub it would be another's text."""
+        live = self._find(request)
+        folder = (await self._keeper.store(live)).folder
+        found = await self._keeper.read(live, lambda cursor: material.gather(cursor, live.info, folder))
+        if found.histogram is not None:
+            rows = await self._followers.render(live, live.info.run, "train", order="loss_mean", limit=15, form="json")
+            found = found._replace(worst=json.loads(rows))
+        body = await asyncio.get_running_loop().run_in_executor(None, page.page, found, time.time())
+        response = _page(body)
+        response.headers["Content-Disposition"] = f'attachment; filename="onthefly-{live.info.id}.html"'
+        return response
+
+    async def evaluations(self, request: web.Request) -> web.Response:
+        """Tests and scans."""
+        live = self._find(request)
+        return _json(await self._keeper.read(live, lambda cursor: evaluations.read(cursor, live.info.id)))
 
     async def losses(self, request: web.Request) -> web.Response:
         """What a process that goes on from there must give again."""

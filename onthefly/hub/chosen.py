@@ -173,20 +173,19 @@ class Chosen:
 
     def _of_class(self, term: Term) -> str:
         """By the label in this record, or in another record of the same sample."""
-        if (
-            not self._has_targets
-            or not self._cursor.execute("SELECT 1 FROM samples WHERE target IS NOT NULL LIMIT 1").fetchone()
-        ):
-            raise Refused("the class of samples is not recorded in this session",
-                          "a test or a scan records it, at a pause")  # fmt: skip
+        self._need("target", "classes of samples are")
         return f"({_inside('target', term)} OR (target IS NULL AND {self._elsewhere('target', term)}))"
 
     def _of_predicted(self, term: Term) -> str:
-        if not self._has_targets:
-            raise Refused("predictions are not recorded in this session", "a test or a scan records them")
+        self._need("predicted", "predictions are")
         if self.scope.newest:
             return self._elsewhere("predicted", term)
         return _inside("predicted", term)
+
+    def _need(self, column: str, what: str) -> None:
+        query = f"SELECT 1 FROM samples WHERE {column} IS NOT NULL LIMIT 1"
+        if not self._has_targets or not self._cursor.execute(query).fetchone():
+            raise Refused(f"{what} not recorded in this session", "a test or a scan records them, at a pause")
 
     def _elsewhere(self, column: str, term: Term) -> str:
         """By the newest other record of that sample that has the column."""

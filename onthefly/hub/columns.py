@@ -61,15 +61,17 @@ class Words:
         return table[codes]
 
 
-def _array(data: bytes, dtype: str, count: int | None, name: str) -> Array:
+def column_of(data: bytes, dtype: str, count: int | None, name: str) -> Array:
+    """A column of that dtype; :class:`BadColumns` where it has another length."""
     size = np.dtype(dtype).itemsize
     if len(data) % size or (count is not None and len(data) != count * size):
         raise BadColumns(f"column {name} has {len(data)} bytes")
     return np.frombuffer(data, dtype=np.dtype(dtype).newbyteorder("<"))
 
 
-def _codes(data: bytes, limit: int, count: int, name: str) -> Array:
-    codes = _array(data, "u1", count, name)
+def codes_of(data: bytes, limit: int, count: int, name: str) -> Array:
+    """A column of codes below ``limit``."""
+    codes = column_of(data, "u1", count, name)
     if count and int(codes.max()) >= limit:
         raise BadColumns(f"column {name} has an unknown code")
     return codes
@@ -77,47 +79,47 @@ def _codes(data: bytes, limit: int, count: int, name: str) -> Array:
 
 def backward_columns(records: Records, rank: int, runs: Words, loaders: Words, reasons: Words) -> dict[str, Array]:
     """The per-call columns of a block, ready for the table ``backwards``; :class:`BadColumns` if they do not fit."""
-    backward = _array(records.backward, "i8", None, "backward")
+    backward = column_of(records.backward, "i8", None, "backward")
     count = len(backward)
     for codes, names, name in (
         (records.loader, records.loaders, "loader"),
         (records.reason, records.reasons, "reason"),
     ):
-        places = _array(codes, "i2", count, name)
+        places = column_of(codes, "i2", count, name)
         if count and not (int(places.min()) >= -1 and int(places.max()) < len(names)):
             raise BadColumns(f"column {name} points nowhere")
     return {
         "run": np.full(count, runs.place(records.run), dtype=np.int32),
         "rank": np.full(count, rank, dtype=np.int16),
-        "step": _array(records.step, "i8", count, "step"),
-        "epoch": _array(records.epoch, "i4", count, "epoch"),
+        "step": column_of(records.step, "i8", count, "step"),
+        "epoch": column_of(records.epoch, "i4", count, "epoch"),
         "backward": backward,
-        "phase": _codes(records.phase, len(PHASES), count, "phase"),
-        "loader": loaders.places(records.loaders, _array(records.loader, "i2", count, "loader")),
-        "loss": _array(records.loss, "f8", count, "loss"),
-        "shared": _array(records.shared, "f8", count, "shared"),
-        "certificate": _codes(records.certificate, len(CERTIFICATES), count, "certificate"),
-        "error": _array(records.error, "f8", count, "error"),
-        "reason": reasons.places(records.reasons, _array(records.reason, "i2", count, "reason")),
-        "time": microseconds(_array(records.time, "f8", count, "time")),
+        "phase": codes_of(records.phase, len(PHASES), count, "phase"),
+        "loader": loaders.places(records.loaders, column_of(records.loader, "i2", count, "loader")),
+        "loss": column_of(records.loss, "f8", count, "loss"),
+        "shared": column_of(records.shared, "f8", count, "shared"),
+        "certificate": codes_of(records.certificate, len(CERTIFICATES), count, "certificate"),
+        "error": column_of(records.error, "f8", count, "error"),
+        "reason": reasons.places(records.reasons, column_of(records.reason, "i2", count, "reason")),
+        "time": microseconds(column_of(records.time, "f8", count, "time")),
     }
 
 
 def sample_columns(records: Records, backwards: dict[str, Array]) -> dict[str, Array]:
     """The per-sample columns of a block that each has, each call's values repeated for its samples."""
     calls = len(backwards["backward"])
-    counts = _array(records.count, "i4", calls, "count")
+    counts = column_of(records.count, "i4", calls, "count")
     if calls and int(counts.min()) < 0:
         raise BadColumns("column count is negative")
     total = int(counts.sum(dtype=np.int64))
-    sample = _array(records.sample, "i8", total, "sample")
+    sample = column_of(records.sample, "i8", total, "sample")
     starts = np.cumsum(counts, dtype=np.int64) - counts
     columns = {name: np.repeat(backwards[name], counts) for name in REPEATED}
-    columns["identity"] = np.repeat(_codes(records.identity, len(IDENTITIES), calls, "identity"), counts)
+    columns["identity"] = np.repeat(codes_of(records.identity, len(IDENTITIES), calls, "identity"), counts)
     columns["position"] = (np.arange(total, dtype=np.int64) - np.repeat(starts, counts)).astype(np.int32)
     columns["sample"] = sample
-    columns["loss"] = _array(records.sample_loss, "f4", total, "sample_loss")
-    columns["valid"] = _array(records.valid, "i4", total, "valid")
+    columns["loss"] = column_of(records.sample_loss, "f4", total, "sample_loss")
+    columns["valid"] = column_of(records.valid, "i4", total, "valid")
     return columns
 
 
@@ -126,17 +128,17 @@ def optional_columns(records: Records, keys: Words) -> dict[str, Array]:
     columns: dict[str, Array] = {}
     count = len(records.sample) // 8
     if records.key:
-        places = _array(records.key, "i4", count, "key")
+        places = column_of(records.key, "i4", count, "key")
         if count and not (int(places.min()) >= -1 and int(places.max()) < len(records.keys)):
             raise BadColumns("column key points nowhere")
         columns["key"] = keys.places(records.keys, places)
     for name, data in (("confidence", records.confidence), ("margin", records.margin)):
         if data:
-            columns[name] = _array(data, "f4", count, name)
+            columns[name] = column_of(data, "f4", count, name)
     for name, data in records.components.items():
         if not COMPONENT_PATTERN.fullmatch(name):
             raise BadColumns(f"{name[:40]!r} is no name of a component")
-        columns[COMPONENT + name] = _array(data, "f4", count, name)
+        columns[COMPONENT + name] = column_of(data, "f4", count, name)
     if len({name.lower() for name in columns}) < len(columns):
         raise BadColumns("two components differ by capitals only, which names of columns do not")
     return columns
@@ -147,13 +149,13 @@ def metric_columns(metrics: Metrics, rank: int, runs: Words, names: Words) -> di
 
     A step that lacks a value has no row: that is what NaN says, unless all are said to be values.
     """
-    step = _array(metrics.step, "i8", None, "step")
+    step = column_of(metrics.step, "i8", None, "step")
     count = len(step)
-    epoch = _array(metrics.epoch, "i4", count, "epoch")
-    time = microseconds(_array(metrics.time, "f8", count, "time"))
+    epoch = column_of(metrics.epoch, "i4", count, "epoch")
+    time = microseconds(column_of(metrics.time, "f8", count, "time"))
     parts: list[dict[str, Array]] = []
     for name, data in metrics.values.items():
-        value = _array(data, "f8", count, name)
+        value = column_of(data, "f8", count, name)
         there = np.ones(count, dtype=bool) if metrics.complete else ~np.isnan(value)
         parts.append({
             "run": np.full(int(there.sum()), runs.place(metrics.run), dtype=np.int32),

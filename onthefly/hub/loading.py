@@ -41,11 +41,30 @@ _MEMORY = "512MB"
 
 _TABLES = {"samples": "samples", "backwards": "backwards", "metrics": "metrics_stored"}
 _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "samples": {"run": (), "loader": (), "phase": PHASES, "certificate": CERTIFICATES, "identity": IDENTITIES},
+    "samples": {
+        "run": (),
+        "loader": (),
+        "evaluation": (),
+        "phase": PHASES,
+        "certificate": CERTIFICATES,
+        "identity": IDENTITIES,
+    },
     "backwards": {"run": (), "loader": (), "reason": (), "phase": PHASES, "certificate": CERTIFICATES},
     "metrics": {"run": (), "name": ()},
 }
-_MAY_LACK = {"sample", "key", "confidence", "margin", "reason", "loader", "error", "shared"}
+_MAY_LACK = {
+    "sample",
+    "key",
+    "confidence",
+    "margin",
+    "evaluation",
+    "target",
+    "predicted",
+    "reason",
+    "loader",
+    "error",
+    "shared",
+}
 _WHOLE = {"rank", "step", "epoch", "backward", "position", "valid"}
 
 
@@ -127,15 +146,18 @@ def _table(database: Any, path: Path, name: str, table: str, session: str) -> No
     wanted = _columns(database, f"SELECT * FROM {table}")
     found = _columns(database, f"SELECT * FROM {file}", given)
     more = {column: kind for column, kind in found.items() if column not in wanted}
-    if list(found)[: len(wanted)] != list(wanted) or any(found[column] != kind for column, kind in wanted.items()):
+    later = schema.LATER_COLUMNS.get(table, {})
+    first = [column for column in wanted if column not in later]
+    there = {column: kind for column, kind in wanted.items() if column in found or column not in later}
+    if list(found)[: len(first)] != first or any(found.get(column) != kind for column, kind in there.items()):
         raise Damaged(f"{path.name} has other columns than it must have", "nothing was taken from it")
     _check_components(path, name, more)
     for column in more:
         database.execute(f'ALTER TABLE {table} ADD COLUMN "{column}" REAL')
-    _check_words(database, path, name, file)
-    bad = [f"{column} IS NULL" for column in wanted if column not in _MAY_LACK]
-    bad += [f"{column} < {-1 if column == 'position' else 0}" for column in wanted if column in _WHOLE]
-    bad += [f"length(key) > {MAX_TEXT}"] if "key" in wanted else []
+    _check_words(database, path, name, file, found)
+    bad = [f"{column} IS NULL" for column in there if column not in _MAY_LACK]
+    bad += [f"{column} < {-1 if column == 'position' else 0}" for column in there if column in _WHOLE]
+    bad += [f"length(key) > {MAX_TEXT}"] if "key" in there else []
     if _count(database, f"{file} WHERE {' OR '.join(bad)}", given):
         raise Damaged(f"{path.name} holds values that no hub has written", "nothing was taken from it")
     names = ", ".join(f'"{column}"' for column in found)
@@ -159,8 +181,8 @@ def _check_components(path: Path, name: str, more: dict[str, str]) -> None:
         raise TooLarge(f"{path.name} has {len(more)} components, where {MAX_COMPONENTS} are allowed", "")
 
 
-def _check_words(database: Any, path: Path, name: str, file: str) -> None:
-    words = _WORDS[name]
+def _check_words(database: Any, path: Path, name: str, file: str, found: dict[str, str]) -> None:
+    words = {column: known for column, known in _WORDS[name].items() if column in found}
     rows = database.execute(
         f"SELECT DISTINCT {', '.join(words)} FROM {file} LIMIT {MAX_WORDS + 1}", {"path": str(path)}
     ).fetchall()

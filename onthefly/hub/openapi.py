@@ -129,8 +129,8 @@ def _content(answer: Any) -> dict[str, Any]:
         return {}
     if answer == "bundle":
         return {"content": {BUNDLE_TYPE: {"schema": {"type": "string", "contentMediaType": BUNDLE_TYPE}}}}
-    if answer in ("page", "file"):
-        return {"content": {"text/html" if answer == "page" else "*/*": {"schema": {"type": "string"}}}}
+    if answer in ("page", "report", "file"):
+        return {"content": {"*/*" if answer == "file" else "text/html": {"schema": {"type": "string"}}}}
     if answer in ("done", "document"):
         return {"content": {"application/json": {"schema": {"type": "object"}}}}
     if isinstance(answer, type):

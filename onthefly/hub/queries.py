@@ -81,14 +81,15 @@ def histogram(
     """
     cursor.begin()
     try:
-        return _histogram(cursor, session, run, phase, epoch, bins)
+        return collect_histogram(cursor, session, run, phase, epoch, bins)
     finally:
         cursor.rollback()
 
 
-def _histogram(
+def collect_histogram(
     cursor: duckdb.DuckDBPyConnection, session: str, run: str, phase: Any, epoch: int | None, bins: int
 ) -> Histogram:
+    """The same within a transaction that is open already."""
     given: dict[str, Any] = {"run": run, "phase": phase}
     if epoch is None:
         row = cursor.execute("SELECT max(epoch) FROM backwards WHERE run = $run AND phase = $phase", given).fetchone()

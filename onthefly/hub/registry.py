@@ -188,6 +188,7 @@ class LiveSession:
         info = self.info
         info.backwards, info.samples = self.store.backwards, self.store.samples
         info.logs, info.journal = self.store.log_rows, self.store.journal_rows
+        info.health = self.store.health_rows
         info.metrics += [name for name in written.metric_names if name not in info.metrics]
         if info.run in written.runs:
             run = written.runs.index(info.run)

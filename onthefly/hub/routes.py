@@ -17,7 +17,9 @@ from onthefly.protocol import (
     Admitted,
     Answer,
     CommandRequest,
+    Evaluations,
     ExportRequest,
+    HealthResults,
     Histogram,
     History,
     HubStatus,
@@ -72,7 +74,7 @@ class Route(NamedTuple):
     """A type of the protocol, in JSON."""
     answer: Any = None
     """A type of the protocol, or the words that :mod:`onthefly.hub.openapi` knows: ``empty``, ``page``, ``file``,
-    ``bundle``, ``socket``, ``done``, ``document``, ``series``, or the name of a table."""
+    ``report``,    ``bundle``, ``socket``, ``done``, ``document``, ``series``, or the name of a table."""
     faults: tuple[int, ...] = ()
     """Beside those that every route has."""
 
@@ -127,7 +129,8 @@ ROUTES = (
     Route("GET", f"{_SESSION}/backwards", "backwards", "The table of backward calls.", (_ID, _PHASE, *_FILTERS),
           answer="backwards", faults=(409,)),
     Route("GET", f"{_SESSION}/samples", "samples", "The table of per-sample records.",
-          (_ID, _PHASE, Parameter("order", _word(["worst"]), "Highest losses first."), *_FILTERS),
+          (_ID, _PHASE, Parameter("order", _word(["worst"]), "Highest losses first."),
+           Parameter("evaluation", {"type": "string"}, "Of this test or scan, as `test_1`."), *_FILTERS),
           answer="samples", faults=(409,)),
     Route("GET", f"{_SESSION}/dynamics", "dynamics", "How each sample of a run was learned, worst first.",
           (_ID, _RUN, _PHASE, Parameter("order", _word(ORDERS, "loss_mean"), "By what."), _LIMIT, _FORMAT),
@@ -172,6 +175,12 @@ ROUTES = (
            Parameter("limit", _whole(1, MAX_LOSSES, MAX_LOSSES), "At most so many.")), answer=Losses, faults=(409,)),
     Route("GET", f"{_SESSION}/journal", "journal", "What was changed, in the order in which it was done.", (_ID, _RANK),
           answer=Journal, faults=(409,)),
+    Route("GET", f"{_SESSION}/health", "checks", "What checks of the run's health have found, in the order in which "
+          "they did; of ranks that were compared, one result for all.", (_ID,), answer=HealthResults, faults=(409,)),
+    Route("GET", f"{_SESSION}/report", "report", "A run as one HTML file, which opens without server and network.",
+          (_ID,), answer="report", faults=(409,)),
+    Route("GET", f"{_SESSION}/evaluations", "evaluations", "Tests and scans, and what came of each.", (_ID,),
+          answer=Evaluations, faults=(409,)),
     Route("POST", f"{_SESSION}/export", "export", "The session as one file, a bundle (`.otf`).", (_ID,),
           body=ExportRequest, answer="bundle", faults=(409,)),
     Route("POST", f"{_SESSION}/stage", "stage",

@@ -13,8 +13,8 @@ FORMAT = 1
 """Raised when an older hub could not read the tables.
 
 Columns that are added at the end (:data:`LATER_COLUMNS`, those of components) leave it as it is: an older hub shows
-all rows, and hands the new columns on; it leaves alone a table that it does not know (``journal``, ``answers``). What
-it cannot do is add rows; it says so, and the agent keeps its records.
+all rows, and hands the new columns on; it leaves alone a table that it does not know (``journal``, ``answers``,
+``health``). What it cannot do is add rows; it says so, and the agent keeps its records.
 Another format would have that hub refuse the whole session, and would gain nothing.
 """
 
@@ -25,7 +25,8 @@ TABLES = {
     "samples": (
         "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, backward BIGINT, phase VARCHAR, "
         "loader VARCHAR, position INTEGER, sample BIGINT, key VARCHAR, loss REAL, valid INTEGER, certificate VARCHAR, "
-        "identity VARCHAR, time TIMESTAMPTZ, confidence REAL, margin REAL"
+        "identity VARCHAR, time TIMESTAMPTZ, confidence REAL, margin REAL, evaluation VARCHAR, target DOUBLE, "
+        "predicted DOUBLE"
     ),
     "backwards": (
         "session VARCHAR, run VARCHAR, rank SMALLINT, step BIGINT, epoch INTEGER, backward BIGINT, phase VARCHAR, "
@@ -42,10 +43,20 @@ TABLES = {
     "answers": "rank SMALLINT, pid BIGINT, n BIGINT, id VARCHAR, answer VARCHAR",
     # Put on by people, through the hub: of no process. One of each group for a sample (see TagRequest).
     "tags": 'loader VARCHAR, sample BIGINT, key VARCHAR, tag VARCHAR, "by" VARCHAR, time TIMESTAMPTZ',
+    "health": "rank SMALLINT, pid BIGINT, result VARCHAR",
+    # One row for each time that something is told of an evaluation: the last of a label counts.
+    "evaluations": "rank SMALLINT, pid BIGINT, label VARCHAR, entry VARCHAR",
+    "embeddings": (
+        "run VARCHAR, evaluation VARCHAR, rank SMALLINT, position INTEGER, sample BIGINT, key VARCHAR, vector FLOAT[]"
+    ),
     "saved": "rank SMALLINT, pid BIGINT, seq BIGINT, PRIMARY KEY (rank, pid)",
 }
 
-LATER_COLUMNS = {"samples": {"confidence": "REAL", "margin": "REAL"}}
+LATER_COLUMNS = {
+    "samples": {
+        "confidence": "REAL", "margin": "REAL", "evaluation": "VARCHAR", "target": "DOUBLE", "predicted": "DOUBLE"
+    }
+}  # fmt: skip
 """That the tables of older files lack."""
 
 COMPONENT = "loss."
@@ -82,7 +93,11 @@ _SAMPLES = {
     "certificate": _words(CERTIFICATES, "certificate"), "identity": _words(IDENTITIES, "identity"),
     "time": "make_timestamptz(time)",
 }  # fmt: skip
-_OPTIONAL = {"key": "$keys[key::INTEGER + 1]", "confidence": "confidence", "margin": "margin"}
+OPTIONAL = {
+    "key": "$keys[key::INTEGER + 1]", "confidence": "confidence", "margin": "margin",
+    "evaluation": "$evaluations[evaluation::INTEGER + 1]", "target": "target", "predicted": "predicted",
+}  # fmt: skip
+"""Columns that not all rows have."""
 
 
 def insert_samples(more: Iterable[str]) -> str:
@@ -90,9 +105,18 @@ def insert_samples(more: Iterable[str]) -> str:
 
     But for components: that of a loss which is NaN must stay one.
     """
-    columns = {**_SAMPLES, **{name: _OPTIONAL.get(name) or _number(f'"{name}"') for name in more}}
+    columns = {**_SAMPLES, **{name: OPTIONAL.get(name) or _number(f'"{name}"') for name in more}}
     names = ", ".join(f'"{name}"' for name in columns)
     return f"INSERT INTO samples ({names}) SELECT {', '.join(columns.values())} FROM columns"
+
+
+def insert_embeddings(width: int) -> str:
+    """The statement for embeddings of so many numbers."""
+    vector = ", ".join(f"v{place}" for place in range(width))
+    return (
+        "INSERT INTO embeddings SELECT $runs[run::INTEGER + 1], $evaluations[evaluation::INTEGER + 1], rank, position, "
+        f"nullif(sample, -1), $keys[key::INTEGER + 1], [{vector}] FROM columns"
+    )
 
 
 INSERT_METRICS = f"""
@@ -104,8 +128,12 @@ INSERT INTO logs SELECT unnest($ranks), unnest($pids), to_timestamp(unnest($time
 
 INSERT_JOURNAL = "INSERT INTO journal SELECT unnest($ranks), unnest($pids), unnest($entries)"
 
+INSERT_HEALTH = "INSERT INTO health SELECT unnest($ranks), unnest($pids), unnest($results)"
+
 INSERT_ANSWERS = (
     "INSERT INTO answers SELECT unnest($ranks), unnest($pids), unnest($numbers), unnest($ids), unnest($answers)"
 )
+
+INSERT_EVALUATIONS = "INSERT INTO evaluations SELECT unnest($ranks), unnest($pids), unnest($labels), unnest($entries)"
 
 UPSERT_SAVED = "INSERT INTO saved VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq"

@@ -42,7 +42,7 @@ def write(
         _tables(cursor, stage / "tables", wanted)
     finally:
         cursor.rollback()
-    environment, texts = _surroundings(folder)
+    environment, texts = surroundings(folder)
     _json(stage / ENVIRONMENT, environment)
     for name, text in texts.items() if wanted.script else ():
         (stage / name).parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _tables(cursor: duckdb.DuckDBPyConnection, folder: Path, wanted: ExportReque
             )
 
 
-def _surroundings(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+def surroundings(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What a bundle says of where its script ran, and the script's own files by their names there."""
     told, tree = _read(folder / SURROUNDINGS), _read(folder / REPOSITORY)
     texts = told.pop("texts", {}) if told else {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import duckdb
 
 from onthefly.errors import Refused
-from onthefly.hub import journal, schema
+from onthefly.hub import evaluations, health, journal, schema
 from onthefly.hub.columns import (
     TRAIN,
     Words,
@@ -130,6 +130,7 @@ class Store:
         self.sample_rows = self._count("samples")
         self.log_rows = self._count("logs")
         self.journal_rows = self._count("journal")
+        self.health_rows = self._count("health")
         self.backwards = self._count("backwards WHERE phase = 'train'")
         """Calls of the training, and below the samples of these; the rows of both tables have validation as well."""
         self.samples = self._count("samples WHERE phase = 'train'")
@@ -174,8 +175,10 @@ class Store:
                 samples.setdefault(tuple(more), []).append({**part, **more})
             elif isinstance(message, Metrics) and message.values:
                 metrics.append(metric_columns(message, source.rank, runs, names))
+        examined = evaluations.Rows(fresh, runs, loaders, keys)
         logs = [(source, message) for source, message in fresh if isinstance(message, Logged)]
         entries, answers = journal.entry_rows(fresh), journal.answer_rows(fresh)
+        results = health.rows(fresh)
         written = Written(stacked(backwards), self.backward_rows, stacked(metrics), self.metric_rows, names.words,
                           runs.words, sum(len(part["sample"]) for parts in samples.values() for part in parts),
                           len(logs), len(entries["entries"]), left_out)  # fmt: skip
@@ -192,10 +195,12 @@ class Store:
                 self._insert(schema.INSERT_METRICS, written.metrics, {**words, "names": names.words})
             if logs:
                 self._insert_logs(logs)
-            if entries["entries"]:
-                self._database.execute(schema.INSERT_JOURNAL, entries)
-            if answers["ids"]:
-                self._database.execute(schema.INSERT_ANSWERS, answers)
+            for statement, rows in (
+                (schema.INSERT_JOURNAL, entries), (schema.INSERT_HEALTH, results), (schema.INSERT_ANSWERS, answers),
+            ):  # fmt: skip
+                if rows["ranks"]:
+                    self._database.execute(statement, rows)
+            examined.insert(self._database, {**words, "loaders": loaders.words, "keys": keys.words})
             for (rank, pid), seq in newest.items():
                 self._database.execute(schema.UPSERT_SAVED, [rank, pid, seq])
             self._database.commit()
@@ -206,11 +211,12 @@ class Store:
         self._saved.update(newest)
         self.backward_rows += len(written.backwards.get("backward", ()))
         self.metric_rows += len(written.metrics.get("value", ()))
-        self.sample_rows += written.samples
+        self.sample_rows += written.samples + examined.count
         self.backwards += sum(int((part["phase"] == TRAIN).sum()) for part in backwards)
         self.samples += sum(int((part["phase"] == TRAIN).sum()) for parts in samples.values() for part in parts)
         self.log_rows += written.logs
         self.journal_rows += written.journal
+        self.health_rows += len(results["results"])
         return written
 
     def edit(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:

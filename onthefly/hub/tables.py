@@ -50,7 +50,7 @@ class Selection(NamedTuple):
 def selection(table: str, asked: Mapping[str, str]) -> Selection:
     """Read the filters ``phase epoch run rank name limit order`` of a request; UsageError names what is wrong."""
     known = {"format", "epoch", "run", "rank", "limit", *({"name"} if table == "metrics" else {"phase"}),
-             *({"order"} if table == "samples" else ())}  # fmt: skip
+             *({"order", "evaluation"} if table == "samples" else ())}  # fmt: skip
     unknown = sorted(set(asked) - known)
     if unknown:
         raise UsageError(f"unknown filter {unknown[0]!r}", f"known for {table}: {', '.join(sorted(known))}")
@@ -60,7 +60,8 @@ def selection(table: str, asked: Mapping[str, str]) -> Selection:
         phase = asked.get("phase", "train")
         if phase not in PHASES:
             raise UsageError(f"unknown phase {phase!r}", f"one of {', '.join(PHASES)}")
-        where, values = ["phase = ?"], [phase]
+        if "phase" in asked or "evaluation" not in asked:  # which has one phase itself
+            where, values = ["phase = ?"], [phase]
     if "epoch" in asked:
         first, _, last = asked["epoch"].partition(":")
         where.append("epoch BETWEEN ? AND ?")
@@ -74,9 +75,9 @@ def selection(table: str, asked: Mapping[str, str]) -> Selection:
     if "rank" in asked:
         where.append("rank = ?")
         values.append(_integer("rank", asked["rank"]))
-    if "name" in asked:
-        where.append("name = ?")
-        values.append(asked["name"])
+    for name in {"name", "evaluation"} & set(asked):
+        where.append(f"{name} = ?")
+        values.append(asked[name])
     order = ORDERS[table]
     if asked.get("order"):
         if asked["order"] != "worst":

@@ -67,13 +67,21 @@ class BackwardInstrument:
     def _wrap(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         gate, serve = self._gate, self._guard.around(self._serve)
 
+        def observe(*given: Any, **named: Any) -> None:
+            if gate.watch is not None and graph_task() == -1:
+                roots = named.get("tensors", given[0] if given else None)
+                gate.watch.backward(roots if isinstance(roots, (tuple, list)) else (roots,))
+            self._observe(*given, **named)
+
         def after() -> None:
+            if gate.watch is not None and graph_task() == -1:
+                gate.watch.backward_ended()
             if gate.waiting:
                 serve()
 
-        backward = self._guard.ahead_of(original, self._observe, slot, after)
+        backward = self._guard.ahead_of(original, observe, slot, after)
         skip(backward, callees=False)  # what the script's own backward calls is the script's
-        skip(self._observe, callees=True)
+        skip(observe, callees=True)
         skip(after, callees=True)
         return backward
 

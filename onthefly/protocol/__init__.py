@@ -43,7 +43,6 @@ from onthefly.protocol.bundles import (
     Storage,
 )
 from onthefly.protocol.client import (
-    CLIENT_TYPES,
     Admitted,
     Branch,
     ClientMessage,
@@ -106,6 +105,9 @@ from onthefly.protocol.explore import (
     TagRequest,
     Tags,
 )
+from onthefly.protocol.health import Checked, HealthResult, HealthResults, Value, Verdict
+from onthefly.protocol.insight import Evaluated, EvaluationInfo, Evaluations, Examined, ProgressInfo
+from onthefly.protocol.shown import CLIENT_TYPES
 from onthefly.protocol.words import (
     CERTIFICATES,
     COMPONENT_PATTERN,
@@ -162,6 +164,7 @@ __all__ = [
     "Asked",
     "Branch",
     "Certificate",
+    "Checked",
     "CheckpointInfo",
     "ClientMessage",
     "Cluster",
@@ -178,10 +181,16 @@ __all__ = [
     "Described",
     "Durability",
     "ErrorAnswer",
+    "Evaluated",
+    "EvaluationInfo",
+    "Evaluations",
+    "Examined",
     "ExportRequest",
     "Failed",
     "Fault",
     "Finding",
+    "HealthResult",
+    "HealthResults",
     "Hello",
     "Histogram",
     "History",
@@ -213,6 +222,7 @@ __all__ = [
     "Ping",
     "PlannedPause",
     "Pong",
+    "ProgressInfo",
     "Propose",
     "Proposed",
     "Rank",
@@ -244,6 +254,8 @@ __all__ = [
     "TagRequest",
     "Tags",
     "TrialInfo",
+    "Value",
+    "Verdict",
     "WatchInfo",
     "Welcome",
     "arguments",

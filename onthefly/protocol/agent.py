@@ -7,6 +7,8 @@ from typing import Any, Union  # msgspec evaluates these, on Python 3.9 too
 import msgspec
 
 from onthefly.protocol.control import Controls, JournalEntry, ReceiptInfo
+from onthefly.protocol.health import Checked
+from onthefly.protocol.insight import Evaluated, Examined
 from onthefly.protocol.words import Answer, State, Stream
 
 # Agent to hub.
@@ -193,13 +195,13 @@ class Receipted(msgspec.Struct, kw_only=True):
 
 AgentMessage = Union[
     Hello, Records, Metrics, StateChanged, Described, Noticed, Logged, Answered, Controlled, Journaled, Proposed, Asked,
-    Receipted,
+    Receipted, Checked, Evaluated, Examined,
 ]  # fmt: skip
 AGENT_KINDS = {
     "hello": Hello, "records": Records, "metrics": Metrics, "state": StateChanged,
     "described": Described, "notice": Noticed, "logged": Logged, "answered": Answered,
     "controls": Controlled, "journaled": Journaled, "proposed": Proposed, "asked": Asked,
-    "receipted": Receipted,
+    "receipted": Receipted, "checked": Checked, "evaluated": Evaluated, "examined": Examined,
 }  # fmt: skip
 """The ``kind`` of a frame, and what its payload is."""
 

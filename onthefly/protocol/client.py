@@ -6,10 +6,7 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 
 import msgspec
 
-from onthefly.protocol.bundles import ExportRequest, PinRequest, Storage
-from onthefly.protocol.commands import COMMANDS
-from onthefly.protocol.control import Controls, Journal, ReceiptInfo
-from onthefly.protocol.explore import EXPLORE_TYPES
+from onthefly.protocol.control import Controls, ReceiptInfo
 from onthefly.protocol.words import Answer, State, Stream
 
 
@@ -103,6 +100,8 @@ class Session(msgspec.Struct, kw_only=True):
     """Entries of the log saved."""
     journal: int = 0
     """Entries of the journal saved."""
+    health: int = 0
+    """Results of health checks saved."""
     unsaved_since: Optional[float] = None
     """Since when arriving records could not be saved (they wait in memory); None: all is saved."""
     unsaved_reason: str = ""
@@ -358,11 +357,3 @@ class ColumnsHeader(msgspec.Struct, kw_only=True):
     """True: replaces all that the client holds of this metric; false: comes after it."""
     cursor: str
     columns: list[Column]
-
-
-CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, ExportRequest, HubStatus, Journal, Logs, Losses,
-    OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent, ColumnsHeader,
-    *COMMANDS.values(), *EXPLORE_TYPES,
-)  # fmt: skip
-"""What the dashboard's types are generated from."""

@@ -10,27 +10,23 @@ from typing import Annotated, Any, Literal, Union  # msgspec evaluates these, on
 
 import msgspec
 
-from onthefly.protocol.words import RUN_PATTERN, Whole
-
-MAX_SAMPLES = 4000
-"""Of a subset in one command: a client's message has at most 64 KiB. A longer list takes several (``add``)."""
-
-Text = Annotated[str, msgspec.Meta(max_length=500)]
-Name = Annotated[str, msgspec.Meta(pattern=f"^(?:{RUN_PATTERN.pattern})?$(?!\\n)")]
-"""The last part is for Python, whose ``$`` is also before a newline at the end."""
-Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Index = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-Weight = Annotated[float, msgspec.Meta(ge=0, le=100)]
-Place = Annotated[int, msgspec.Meta(ge=-1, le=1 << 20)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-AlarmAction = Literal["off", "log", "pause", "rewind"]
-SignalName = Literal["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
-"""At which a checkpoint can be made."""
-
-
-class CommandArguments(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a command takes; each kind is a row of :data:`COMMANDS`."""
+from onthefly.protocol.asking import Scan, Test
+from onthefly.protocol.given import (
+    MAX_SAMPLES,
+    AlarmAction,
+    CommandArguments,
+    Count,
+    Index,
+    Name,
+    Place,
+    Positive,
+    Seconds,
+    SignalName,
+    Text,
+    Weight,
+)
+from onthefly.protocol.health import Health
+from onthefly.protocol.words import Whole
 
 
 class Pause(CommandArguments):
@@ -59,7 +55,7 @@ class Step(CommandArguments):
 
 
 class Cancel(CommandArguments):
-    """Forget the pauses that were set for a later moment."""
+    """End the test, scan or health check that runs, keeping its results so far; else forget pauses set for later."""
 
 
 class Stop(CommandArguments):
@@ -193,7 +189,7 @@ COMMANDS: dict[str, type[CommandArguments]] = {
     "pause": Pause, "resume": Resume, "step": Step, "cancel": Cancel, "stop": Stop,
     "set": Set, "clip": Clip, "freeze": Freeze, "unfreeze": Unfreeze, "subset": Subset,
     "checkpoint": Checkpoint, "keep": Keep, "drop": Drop, "rewind": Rewind, "reset": Reset, "trial": Trial,
-    "choose": Choose, "watch": Watch, "diagnose": Diagnose,
+    "choose": Choose, "watch": Watch, "diagnose": Diagnose, "health": Health, "test": Test, "scan": Scan,
     "show": Show,
 }  # fmt: skip
 """What each command is called."""

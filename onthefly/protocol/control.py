@@ -6,7 +6,8 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 
 import msgspec
 
-from onthefly.protocol.commands import AlarmAction
+from onthefly.protocol.given import AlarmAction
+from onthefly.protocol.insight import ProgressInfo
 
 
 class PlannedPause(msgspec.Struct, kw_only=True):
@@ -149,6 +150,10 @@ class Controls(msgspec.Struct, kw_only=True):
     watches: list[WatchInfo] = []
     findings: list[Finding] = []
     trial: Optional[TrialInfo] = None
+    progress: Optional[ProgressInfo] = None
+    """Of the test, scan or health check that runs, or waits for steps."""
+    evaluations: int = 0
+    """Tests and scans that are over, and changes to them: clients ask for them again when it grows."""
 
 
 class JournalEntry(msgspec.Struct, kw_only=True):

@@ -225,6 +225,17 @@ def variables(frame: FrameType) -> dict[str, Any]:
     return values
 
 
+def named(frames: list[Any]) -> dict[str, Any]:
+    """The script's variables by name, the innermost function's first."""
+    found: dict[str, Any] = {}
+    for frame in frames:
+        values = variables(frame) if has_own_variables(frame) else frame.f_globals
+        for name, value in list(values.items()):
+            if not name.startswith("__"):
+                found.setdefault(name, value)
+    return found
+
+
 def set_variables(frame: FrameType, values: dict[str, Any]) -> None:
     """Let a function's variables hold that, and no others."""
     local = frame.f_locals

@@ -126,6 +126,10 @@ class Snapshot:
             return refusal.message
         return ""
 
+    def values(self) -> dict[int, torch.Tensor]:
+        """What each tensor held that was copied, by the ``id`` of the tensor."""
+        return {id(state.tensor): state.content for _, state in self._tensors if state.content is not None}
+
     def moved(self) -> set[int]:
         """The ``id`` of tensors that were written since."""
         return {id(state.tensor) for _, state in self._tensors if state.moved}

@@ -73,6 +73,11 @@ class TensorState:
         return nbytes(self._content) if self._content is not None else 0
 
     @property
+    def content(self) -> Optional[torch.Tensor]:
+        """The copy; None where there is none."""
+        return self._content
+
+    @property
     def moved(self) -> bool:
         """Whether it was written since."""
         return version_of(self.tensor) != self._version

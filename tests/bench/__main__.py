@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.bench import control, faults
+from tests.bench import control, faults, insight
 from tests.conftest import REPOSITORY, Home
 
 STEPS = str(Path(__file__).with_name("steps.py"))
@@ -113,6 +113,7 @@ def main() -> None:
             stop.set()
             client.join()
             control.run()
+            insight.main()
             faults.report(home)
             start_up(home)
             processes(home, MEMORY, "memory of the script's process", "MB", 1 / 1024)

@@ -120,6 +120,12 @@ LINES: dict[str, dict[str, Any]] = {
         "alarm": "spike", "action": "pause", "parameters": {"z": 6.0, "window": 50.0}},
     "diagnose": {},
     "show 7,9-10 --loader loader1": {"samples": [7, 9, 10], "loader": "loader1"},
+    "health": {},
+    "health numerics memory --seconds 5": {"checks": ["numerics", "memory"], "seconds": 5.0},
+    "test --loader valid_loader --mode train --checkpoint c1 --using recipe": {
+        "loader": "valid_loader", "mode": "train", "checkpoint": "c1", "using": "recipe"
+    },
+    "scan --samples 1,4-6 --module encoder.fc": {"samples": [1, 4, 5, 6], "module": "encoder.fc"},
 }  # fmt: skip
 
 

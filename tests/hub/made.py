@@ -34,7 +34,7 @@ INSERT INTO samples (session, run, rank, step, epoch, backward, phase, loader, p
 SELECT '{SESSION}', 'baseline', 0, {EPOCHS}, {EPOCHS}, i // 32, 'scan', 'loader0', i, i, i / 100, 1, 'exact', 'index',
     make_timestamptz(1700000000000000), 'scan_1', i % {CLASSES}, CASE WHEN i % {WRONG} = 0 THEN (i + 1) % {CLASSES}
     ELSE i % {CLASSES} END FROM range({SAMPLES}) s(i);
-INSERT INTO embeddings SELECT 'baseline', 'scan_1', i, i, NULL,
+INSERT INTO embeddings (run, evaluation, position, sample, key, vector) SELECT 'baseline', 'scan_1', i, i, NULL,
     [cos(i % {CLASSES} * 1.57) * 9 + sin(i * 12.9), sin(i % {CLASSES} * 1.57) * 9 + sin(i * 78.2),
     sin(i * 3.1)]::FLOAT[]
     FROM range({SAMPLES}) s(i);

@@ -75,7 +75,8 @@ def test_all_outputs_carry_them(hub: Running, tmp_path: Path) -> None:
                 found = feather.read_table(str(path)).column_names
             else:
                 found = [name for name, *_ in duckdb.connect().execute(f"DESCRIBE SELECT * FROM '{path}'").fetchall()]
-            assert found[-5:] == ["time", "confidence", "margin", "loss.cross_entropy", "loss.mse_loss"]
+            assert found[-6:-2] == ["margin", "evaluation", "target", "predicted"]
+            assert found[-2:] == ["loss.cross_entropy", "loss.mse_loss"]
         agent.state("ended")
 
 
@@ -117,14 +118,14 @@ def test_what_does_not_fit_is_refused(store: Store, name: str) -> None:
     with pytest.raises(BadColumns):
         store.write([(Source(0, 1, 1), records(0, 1, 2, **BAD[name]))])
     store.write([(Source(0, 1, 1), records(0, 1, 2))])
-    assert len(rows_of(store, "*")[0]) == 18, "no column was added"
+    assert len(rows_of(store, "*")[0]) == 21, "no column was added"
 
 
 def test_every_name_that_is_allowed_is_a_column(store: Store) -> None:
     odd = ["0", "a b", "a.b", "mse_loss:2", "x[0]", "f(x)", "f<lambda>", "a*b+c/d", "a#1", "SELECT", "loss", "u@v=w-1"]
     components = {name: floats(place, -place) for place, name in enumerate(odd)}
     store.write([(Source(0, 1, 1), records(0, 1, 2, components=components))])
-    assert [row[18:] for row in rows_of(store, "*")] == [tuple(range(len(odd))), tuple(-p for p in range(len(odd)))]
+    assert [row[21:] for row in rows_of(store, "*")] == [tuple(range(len(odd))), tuple(-p for p in range(len(odd)))]
     store.write([(Source(0, 1, 2), records(1, 1, 2, components={"Select": floats(8, 9)}))])
     assert rows_of(store, '"loss.select"')[2:] == [(8,), (9,)], "capitals make no other column"
 

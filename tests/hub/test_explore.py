@@ -172,6 +172,6 @@ def test_a_session_without_scans_says_what_it_lacks(tmp_path: Path) -> None:
     make(tmp_path, scanned=False)
     with running_hub(tmp_path, 47992) as hub:
         assert meant(hub, "region=suspect") == BAD
-        for select, word in {"class=1": "class", "predicted=1": "predictions", "cluster=1": "embeddings"}.items():
+        for select, word in {"class=1": "classes", "predicted=1": "predictions", "cluster=1": "embeddings"}.items():
             status, answer = post(hub, "selection", select=select)
             assert (status, word in answer["error"]["message"]) == (409, True), answer

@@ -53,7 +53,7 @@ def test_figures_of_one_look_add_up(tmp_path: Path) -> None:
 
 
 def test_without_the_transaction_they_would_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "histogram", queries._histogram)
+    monkeypatch.setattr(queries, "histogram", queries.collect_histogram)
     store = Store(tmp_path / "s.duckdb", "abcdefgh")
     assert not all(looks(store, 300))
     store.close()

@@ -53,6 +53,7 @@ def test_tables_as_the_interfaces_say(hub: Running, tmp_path: Path) -> None:
             ("position", "INTEGER"), ("sample", "BIGINT"), ("key", "VARCHAR"), ("loss", "FLOAT"),
             ("valid", "INTEGER"), ("certificate", "VARCHAR"), ("identity", "VARCHAR"),
             ("time", "TIMESTAMP WITH TIME ZONE"), ("confidence", "FLOAT"), ("margin", "FLOAT"),
+            ("evaluation", "VARCHAR"), ("target", "DOUBLE"), ("predicted", "DOUBLE"),
         ]  # fmt: skip
         csv = hub.request(path="/api/v1/sessions/abcdefgh/samples?format=csv&limit=2")[2].decode().splitlines()
         assert csv[0].startswith("session,run,rank,step,epoch,backward")

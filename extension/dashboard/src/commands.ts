@@ -25,9 +25,9 @@ export interface Arguments {
   watch: wire.Watch;
   diagnose: wire.Diagnose;
   show: wire.Show;
-  test: { loader?: string; checkpoint?: string };
-  scan: { loader?: string; module?: string };
-  health: { checks?: string[] };
+  test: wire.Test;
+  scan: wire.Scan;
+  health: wire.Health;
 }
 
 export type Name = keyof Arguments;

@@ -25,7 +25,7 @@ export interface Branch {
   step: number;
 }
 
-/** Forget the pauses that were set for a later moment. */
+/** End the test, scan or health check that runs, keeping its results so far; else forget pauses set for later. */
 export interface Cancel {
 }
 
@@ -114,6 +114,8 @@ export interface Controls {
   watches?: WatchInfo[];
   findings?: Finding[];
   trial?: TrialInfo | null;
+  progress?: ProgressInfo | null;
+  evaluations?: number;
 }
 
 /** At a pause: run the script's next step again, and name the first operation whose result is not finite. */
@@ -128,6 +130,34 @@ export interface Drop {
 /** The body of every HTTP error. */
 export interface ErrorAnswer {
   error: Fault;
+}
+
+/** One test or scan. */
+export interface EvaluationInfo {
+  kind: "scan" | "test";
+  label: string;
+  run: string;
+  step: number;
+  epoch: number;
+  loader: string;
+  mode: "eval" | "train";
+  checkpoint?: string;
+  by: string;
+  began: number;
+  seconds: number;
+  count: number;
+  partial?: boolean;
+  reason?: string;
+  how: string;
+  verified?: boolean;
+  result?: Record<string, unknown>;
+  embeddings?: number;
+}
+
+/** ``GET /api/v1/sessions/{id}/evaluations``: in the order in which they were made. */
+export interface Evaluations {
+  session: string;
+  evaluations: EvaluationInfo[];
 }
 
 /** ``POST /api/v1/sessions/{id}/export``: the session as one file, a bundle (``.otf``). */
@@ -165,6 +195,35 @@ export interface Finding {
 /** Keep parameters as they are, by name: ``encoder.*``; their gradients are left out of each step. */
 export interface Freeze {
   pattern: string;
+}
+
+/** At a pause: examine the run, by all checks or by those named; some of them let the script take one step. */
+export interface Health {
+  checks?: string[];
+  seconds?: number;
+}
+
+/** What one check has found at one moment. */
+export interface HealthResult {
+  check: string;
+  verdict: "bad" | "good" | "unknown" | "warning";
+  says: string;
+  do?: string;
+  numbers?: Record<string, boolean | number | string | null>;
+  rows?: (Record<string, boolean | number | string | null>)[];
+  run?: string;
+  step?: number;
+  epoch?: number;
+  time?: number;
+  by?: string;
+  examination?: number;
+  rank?: number;
+}
+
+/** ``GET /api/v1/sessions/{id}/health``: in the order in which they came; ranks that can be compared as one. */
+export interface HealthResults {
+  session: string;
+  results: HealthResult[];
 }
 
 /** ``GET .../histogram?run&epoch&phase&bins``: the per-sample losses of one epoch (default: the newest). */
@@ -340,6 +399,13 @@ export interface Pong {
   type: "pong";
 }
 
+/** How far something has come that takes a while. */
+export interface ProgressInfo {
+  what: string;
+  done: number;
+  of: number;
+}
+
 /** One process of a session. */
 export interface Rank {
   rank: number;
@@ -415,6 +481,16 @@ export interface SampleMap {
   predicted: (number | null)[];
   cluster: number[];
   clusters: Cluster[];
+}
+
+/** The loss of every sample of a loader, under the weights of now or of a checkpoint. */
+export interface Scan {
+  loader?: string;
+  mode?: "eval" | "train";
+  checkpoint?: string;
+  samples?: number[];
+  module?: string;
+  using?: "" | "recipe" | "registered";
 }
 
 /** ``GET .../selection?select&run&phase&evaluation&epoch&limit``: the samples meant, the highest loss first. */
@@ -498,6 +574,7 @@ export interface Session {
   metrics?: string[];
   logs?: number;
   journal?: number;
+  health?: number;
   unsaved_since?: number | null;
   unsaved_reason?: string;
   branches?: Branch[];
@@ -619,6 +696,14 @@ export interface Tags {
   tags: Tag[];
   counts: Record<string, number>;
   changed?: number;
+}
+
+/** How good the model is now, on the samples of a loader; the script does a step or two where it must. */
+export interface Test {
+  loader?: string;
+  mode?: "eval" | "train";
+  checkpoint?: string;
+  using?: "" | "recipe" | "registered";
 }
 
 /** From here, so many steps without a change and so many with it on the same data; then it waits for ``choose``. */

@@ -1,0 +1,1 @@
+"""A report: one HTML file of a run that needs no server, no network and no script."""
