@@ -17,6 +17,7 @@ from onthefly.actions.health import Examinations, Sources
 from onthefly.actions.insight import Insight
 from onthefly.actions.optimizers import Optimizers
 from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
+from onthefly.actions.showing import Showing
 from onthefly.actions.signals import Signals
 from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
@@ -130,13 +131,9 @@ class Control:
         self.draw: Any = None
         """Told of the indices that a loader draws, while a subset is in force: gives those that are fetched."""
         counters = Counters(
-            ties.run,
-            self._ours,
-            self._in_force,
-            lambda ours: self.subset.check(ours.subset),
-            self._put_back,
+            ties.run, self._ours, self._in_force, lambda ours: self.subset.check(ours.subset), self._put_back,
             self._together,
-        )
+        )  # fmt: skip
         self.checkpoints = Checkpoints(folder / "checkpoints", gate, self.deliveries, counters, guard)
         releasing = Releasing(gate, self.deliveries, ties.announce)
         self._pause_and_release, self.released = releasing.pause, releasing.released
@@ -157,6 +154,7 @@ class Control:
             "rewind": self.checkpoints.rewind, "reset": self.checkpoints.reset,
             "trial": self._trial.trial, "choose": self._trial.choose, "watch": self.watchdogs.watch,
             "diagnose": self.watchdogs.diagnose, "health": self.health.examine,
+            "show": Showing(gate, ties.loaders).show,
         }.items():  # fmt: skip
             gate.register(name, self._journaled(name, action) if name in CHANGES - {"rewind"} else action)
         for name in gate.actions.keys() - WITHOUT_TENSORS:

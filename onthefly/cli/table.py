@@ -1,4 +1,4 @@
-"""``onthefly samples``, ``metrics`` and ``dynamics``: a session's records, on the terminal or into a file."""
+"""``onthefly samples``, ``metrics``, ``dynamics``, ``suspects``: a session's records, on the terminal or in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from onthefly.errors import UsageError
+from onthefly.errors import Refused, UsageError
 from onthefly.link.client import Client
 from onthefly.settings import Settings
 
@@ -18,6 +18,8 @@ SHOWN = 20
 COLUMNS = {
     "samples": ("step", "epoch", "backward", "position", "sample", "loss", "certificate", "identity"),
     "metrics": ("step", "epoch", "name", "value"),
+    "suspects": ("place", "sample", "key", "given_label", "predicted_label", "verdict", "evidence"),
+    "selection": ("sample", "key", "loss", "epoch", "target", "predicted", "confidence", "margin", "tags"),
     "dynamics": (
         "sample",
         "key",
@@ -51,12 +53,12 @@ def main(argv: list[str]) -> int:
     with Client(Settings()) as client:
         body = client.get(f"sessions/{quote(options.session, safe='')}/{table}", {**query, "format": form})
     if options.output:
-        Path(options.output).write_bytes(body)
+        write(options.output, body)
         sys.stderr.write(f"onthefly: {options.output}: {len(body):,} bytes\n")
     elif options.json:
         sys.stdout.write(body.decode() + "\n")
     else:
-        _show(table, json.loads(body), "limit" in query and len(json.loads(body)) == query["limit"])
+        show(table, json.loads(body), "limit" in query and len(json.loads(body)) == query["limit"])
     return 0
 
 
@@ -66,11 +68,12 @@ def _parser(table: str) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a .parquet, .csv, .json or .feather file")
     parser.add_argument("--json", action="store_true", help="print all rows as JSON")
     parser.add_argument("--limit", type=int, help="at most so many rows")
-    if table == "dynamics":
+    if table in ("dynamics", "suspects"):
         parser.add_argument("--run", help="this run; the newest if none is named")
+    if table == "dynamics":
         parser.add_argument("--order", help="worst first by: loss_mean (default), loss_variance, loss_last, loss_max, "
                             "forgetting, confidence, variability, margin")  # fmt: skip
-    else:
+    elif table != "suspects":
         parser.add_argument("--run", help="only this run")
         parser.add_argument("--epoch", metavar="A:B", help="epochs A to B, or one")
         parser.add_argument("--rank", type=int, help="only this rank")
@@ -79,12 +82,21 @@ def _parser(table: str) -> argparse.ArgumentParser:
         parser.add_argument("--evaluation", metavar="LABEL", help="of this test or scan: test_1, scan_1, ...")
     if table == "metrics":
         parser.add_argument("--name", help="only this metric")
-    else:
+    elif table != "suspects":
         parser.add_argument("--phase", help="train (default), valid, test or scan")
     return parser
 
 
-def _show(table: str, rows: list[dict[str, Any]], cut: bool) -> None:
+def write(output: str, body: bytes) -> None:
+    """Into that file; what keeps it from being written is said."""
+    try:
+        Path(output).write_bytes(body)
+    except OSError as error:
+        raise Refused(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def show(table: str, rows: list[dict[str, Any]], cut: bool) -> None:
+    """A table for a person; ``cut``: there may be more rows."""
     if not rows:
         print(f"no {table} yet")
         return

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -17,9 +16,16 @@ from onthefly.errors import Refused, UsageError
 from onthefly.hub import commands, evaluations, health, journal, logs, openapi, queries, resumes, tables
 from onthefly.hub.auth import BUNDLE_TYPE, FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
+from onthefly.hub.explore_api import ExploreApi
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
 from onthefly.hub.presentations import Followers
 from onthefly.hub.report import material, page
+from onthefly.hub.requests import body as _body
+from onthefly.hub.requests import form as _form
+from onthefly.hub.requests import json_answer as _json
+from onthefly.hub.requests import run_of as _run
+from onthefly.hub.requests import whole as _whole
+from onthefly.hub.requests import word as _word
 from onthefly.hub.routes import (
     DEFAULT_BINS,
     DEFAULT_ENTRIES,
@@ -32,7 +38,6 @@ from onthefly.hub.routes import (
 from onthefly.link.proof import PROOF_HEADER, prove
 from onthefly.protocol import (
     PHASES,
-    RUN_PATTERN,
     Admitted,
     CommandRequest,
     ExportRequest,
@@ -48,7 +53,7 @@ from onthefly.protocol import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from onthefly.hub.bundles import Bundles
     from onthefly.hub.keeper import Keeper
@@ -59,8 +64,6 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
 NOT_BUILT = b"<!doctype html><title>OnTheFly</title><p>The dashboard is not built. In a checkout: make dashboard."
-
-Asked = TypeVar("Asked")
 
 
 class Api:
@@ -80,6 +83,7 @@ class Api:
         self._registry = registry
         self._keeper = keeper
         self._followers = Followers(keeper)
+        self._explore = ExploreApi(registry, keeper, self._followers)
         self._document = b""
         """Made when it is first asked for."""
         # Read once, by name: a request's path is looked up, never opened.
@@ -88,7 +92,8 @@ class Api:
     def add_to(self, app: web.Application, socket: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
         """Register every route, by name; the names without data are listed in :mod:`onthefly.hub.auth`."""
         for route in ROUTES:
-            handler = socket if route.name == "socket" else getattr(self, route.name)
+            handler = socket if route.name == "socket" else getattr(self, route.name, None)
+            handler = handler or getattr(self._explore, route.name)
             app.router.add_route(route.method, route.path, handler, name=route.name)
 
     async def health(self, request: web.Request) -> web.Response:
@@ -168,14 +173,14 @@ class Api:
         columns, bucketed = await self._keeper.read(
             live, lambda cursor: queries.series(cursor, run, name, after, points, line=live.line(run))
         )
-        value = [_number(number) for number in columns["value"].tolist()]
+        value = [tables.json_number(number) for number in columns["value"].tolist()]
         store = await self._keeper.store(live)
         return _json(Series(
             session=live.info.id, run=run, name=name, bucketed=bucketed,
             cursor=str(store.backward_rows if name == "loss" else store.metric_rows),
             step=columns["step"].tolist(), epoch=columns["epoch"].tolist(), time=columns["time"].tolist(), value=value,
-            low=[_number(number) for number in columns["low"].tolist()] if bucketed else value,
-            high=[_number(number) for number in columns["high"].tolist()] if bucketed else value,
+            low=[tables.json_number(number) for number in columns["low"].tolist()] if bucketed else value,
+            high=[tables.json_number(number) for number in columns["high"].tolist()] if bucketed else value,
         ))  # fmt: skip
 
     async def backwards(self, request: web.Request) -> web.Response:
@@ -333,45 +338,3 @@ class Api:
 def _page(body: bytes, *, status: int = 200, policy: str = "") -> web.Response:
     headers = {"Content-Security-Policy": policy} if policy else None
     return web.Response(status=status, body=body, headers=headers, content_type="text/html", charset="utf-8")
-
-
-async def _body(request: web.Request, kind: type[Asked]) -> Asked:
-    try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"the request is not understood: {error}") from error
-
-
-def _json(answer: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
-
-
-def _number(value: float) -> Any:
-    if math.isfinite(value):
-        return value
-    return "nan" if value != value else "inf" if value > 0 else "-inf"
-
-
-def _run(request: web.Request, live: LiveSession) -> str:
-    run = request.query.get("run", live.info.run)
-    if not RUN_PATTERN.fullmatch(run):
-        raise UsageError(f"{run[:40]!r} is no name of a run")
-    return run
-
-
-def _word(request: web.Request, name: str, default: str, known: Iterable[str]) -> str:
-    word = request.query.get(name, default)
-    if word not in known:
-        raise UsageError(f"unknown {name} {word[:20]!r}", f"one of {', '.join(known)}")
-    return word
-
-
-def _form(request: web.Request) -> str:
-    return _word(request, "format", "json", tables.TYPES)
-
-
-def _whole(request: web.Request, name: str, low: int, high: int, default: int) -> int:
-    text = request.query.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or len(text) > 16 or not low <= int(text) <= high:
-        raise UsageError(f"{name} must be a whole number from {low} to {high}, not {text[:20]!r}")
-    return int(text)

@@ -161,6 +161,14 @@ class Keeper:
         except duckdb.Error as error:
             raise StoreUnavailable(f"the records of session {live.info.id} cannot be read: {error}") from error
 
+    async def edit(self, live: LiveSession, work: Callable[[Any], T]) -> T:
+        """Run ``work(connection)`` in the writer's thread, in one transaction: it is on disk when this returns."""
+        store = await self.store(live)
+        try:
+            return await self._in(self._writer, lambda: store.edit(work))
+        except duckdb.Error as error:
+            raise StoreUnavailable(f"session {live.info.id} cannot be changed: {error}") from error
+
     async def _in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, function)
 

@@ -11,7 +11,9 @@ import msgspec
 
 from onthefly.hub import schema, tables
 from onthefly.hub.auth import BUNDLE_TYPE, ENTRY_ROUTE, OPEN_ROUTES, ORIGIN, UPLOAD_ROUTE
+from onthefly.hub.chosen import COLUMNS as SELECTED
 from onthefly.hub.commands import MAX_BY, MAX_ID
+from onthefly.hub.explore import SUSPECTS
 from onthefly.hub.presentations import COLUMNS as DYNAMICS
 from onthefly.hub.routes import ROUTES, Route
 from onthefly.protocol import COMMANDS, MAX_COMPONENTS, ErrorAnswer, Series
@@ -32,6 +34,9 @@ _FAULTS = {
 }
 _KINDS = {"VARCHAR": "string", "BIGINT": "integer", "INTEGER": "integer", "SMALLINT": "integer", "REAL": "number",
           "DOUBLE": "number", "TIMESTAMPTZ": "string", "BOOLEAN": "boolean"}  # fmt: skip
+_COLUMNS = {"dynamics": DYNAMICS, "suspects": SUSPECTS, "selection": SELECTED}
+"""Of tables that are no tables of the store."""
+
 _REF = "#/components/schemas/{name}"
 
 
@@ -140,7 +145,7 @@ def _content(answer: Any) -> dict[str, Any]:
 
 def _row(table: str) -> dict[str, Any]:
     """One row of a table as JSON: each column is null where it has no value, a number that is none is said in words."""
-    text = DYNAMICS if table == "dynamics" else schema.TABLES["metrics_stored" if table == "metrics" else table]
+    text = _COLUMNS.get(table) or schema.TABLES["metrics_stored" if table == "metrics" else table]
     properties: dict[str, Any] = {}
     for column in text.split(","):
         name, kind = column.split()[:2]

@@ -95,13 +95,19 @@ class Follower:
         with self._lock:
             self._follow(cursor)
 
-    def render(self, cursor: duckdb.DuckDBPyConnection, order: str, limit: int | None, form: str) -> bytes:
-        """The table in that order and format; see :meth:`onthefly.hub.dynamics.Dynamics.table`."""
+    def table(self, cursor: duckdb.DuckDBPyConnection, order: str, limit: int | None = None) -> dict[str, Array]:
+        """What is known by now, in that order: see :meth:`onthefly.hub.dynamics.Dynamics.table`; and column ``key``."""
         with self._lock:
             self._follow(cursor)
             columns = self._dynamics.table(order, limit)
         keys = [None if number >= 0 else self._keys[-1 - number] for number in columns["sample"].tolist()]
         columns["key"] = np.array(keys, dtype=object)
+        return columns
+
+    def render(self, cursor: duckdb.DuckDBPyConnection, order: str, limit: int | None, form: str) -> bytes:
+        """The table in that order and format."""
+        columns = self.table(cursor, order, limit)
+        assert columns  # found by DuckDB under the name of this variable
         cursor.execute(_TABLE.format(run=self.run, phase=self.phase))
         return render(cursor, Selection("temp.dynamics", "true", [], "rowid", None, timed=False), form)
 
@@ -206,12 +212,17 @@ class Followers:
         self, live: LiveSession, run: str, phase: str, *, order: str, limit: int | None, form: str
     ) -> bytes:  # fmt: skip
         """The dynamics of a session's samples."""
+        follower = await self.of(live, run, phase)
+        return await self._keeper.read(live, lambda cursor: follower.render(cursor, order, limit, form))
+
+    async def of(self, live: LiveSession, run: str, phase: str) -> Follower:
+        """Of a run and phase; it may have everything to do yet."""
         store = await self._keeper.store(live)
         key = store, run, phase
         follower = self._kept[key] = self._kept.pop(key, None) or Follower(run, phase, store.folder)
         while len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
-        return await self._keeper.read(live, lambda cursor: follower.render(cursor, order, limit, form))
+        return follower
 
     def _committed(self, live: LiveSession, written: Written) -> None:
         store, run = live.store, live.info.run

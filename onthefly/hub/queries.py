@@ -7,8 +7,9 @@ rows by their least and greatest values, so that to count what is rare costs nex
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
+from onthefly.hub.spread import FINE, Look, Spread
 from onthefly.protocol import CERTIFICATES, IDENTITIES, PHASES, Histogram, Lost, Run, Runs
 
 if TYPE_CHECKING:
@@ -18,13 +19,11 @@ if TYPE_CHECKING:
 
     from onthefly.hub.columns import Array
 
-FINE = 64
-"""Parts of a bin, to find the median in: the values of one part are few enough to be sorted."""
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""That a histogram is handed out with."""
 
 LAST = 2**62
 """A row number above all."""
-
-_PART = "floor((loss - $low) * $scale)::INTEGER"
 
 _ROWS = {
     True: (
@@ -96,94 +95,24 @@ def collect_histogram(
         row = cursor.execute("SELECT max(epoch) FROM backwards WHERE run = $run AND phase = $phase", given).fetchone()
         epoch = int(row[0]) if row and row[0] is not None else 0
     there = {word for (word,) in cursor.execute("SELECT DISTINCT phase FROM backwards WHERE run = ?", [run]).fetchall()}
-    look = _Look(cursor, "run = $run AND phase = $phase AND epoch = $epoch", {**given, "epoch": epoch})
+    look = Look(cursor, "run = $run AND phase = $phase AND epoch = $epoch", {**given, "epoch": epoch})
     count = look.value("count(*)", "samples")
-    parts = _Parts(look, bins * FINE)
+    parts = Spread(look, bins * FINE)
     width = (parts.high - parts.low) / bins
     finite = sum(parts.counts)
+    values = parts.quantiles(QUANTILES)
     return Histogram(
         session=session, run=run, phase=phase, epoch=epoch, count=count, nonfinite=count - finite, low=parts.low,
         high=parts.high, edges=[parts.low + (width or 1.0) * place for place in range(bins + 1)],
         counts=[sum(parts.counts[place * FINE : (place + 1) * FINE]) for place in range(bins)],
-        median=parts.median() if finite else None,
+        median=values[QUANTILES.index(0.5)] if finite else None,
+        quantiles={str(at): value for at, value in zip(QUANTILES, values)},
         phases=[word for word in PHASES if word in there],
         certificates=look.words("certificate", CERTIFICATES, count),
         identities=look.words("identity", IDENTITIES, count),
         lost=[Lost(reason=reason, backwards=number) for reason, number in look.rows(
             "reason, count(*)", "backwards", "AND reason IS NOT NULL GROUP BY reason ORDER BY count(*) DESC")],
     )  # fmt: skip
-
-
-class _Look:
-    """Queries about the rows of one epoch."""
-
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, where: str, given: dict[str, Any]) -> None:
-        self._cursor = cursor
-        self._where = where
-        self._given = given
-
-    def rows(self, what: str, table: str, more: str = "", **given: Any) -> list[Any]:
-        """``SELECT what FROM table WHERE ... more``."""
-        query = f"SELECT {what} FROM {table} WHERE {self._where} {more}"
-        return self._cursor.execute(query, {**self._given, **given}).fetchall()
-
-    def value(self, what: str, table: str, more: str = "") -> Any:
-        """The one value of a query."""
-        return self.rows(what, table, more)[0][0]
-
-    def words(self, column: str, words: tuple[str, ...], count: int) -> dict[str, int]:
-        """How many of ``count`` rows hold which word; the first is the usual one and gets what is left."""
-        others = dict(self.rows(f"{column}, count(*)", "samples", f"AND {column} <> '{words[0]}' GROUP BY {column}"))
-        usual = count - sum(others.values())
-        return {words[0]: usual, **others} if usual else others
-
-
-class _Parts:
-    """The finite losses, counted in equal parts of their range."""
-
-    def __init__(self, look: _Look, number: int) -> None:
-        self._look = look
-        low, high = look.rows("min(loss), max(loss)", "samples")[0]
-        self._finite = ""
-        if not (_is_finite(low) and _is_finite(high)):
-            self._finite = "AND isfinite(loss)"
-            low, high = look.rows("min(loss), max(loss)", "samples", self._finite)[0]
-        self.low, self.high = float(low or 0.0), float(high or 0.0)
-        self._scale = number / ((self.high - self.low) or 1.0)
-        self.counts = [0] * number
-        for place, count in look.rows(
-            f"{_PART} AS part, count(*)", "samples", f"{self._finite} GROUP BY part",
-            low=self.low, scale=self._scale,
-        ):  # fmt: skip
-            self.counts[min(place, number - 1)] += count  # the highest value opens a part of its own
-
-    def median(self) -> float:
-        """The middle value, or the mean of the two: only the parts that hold them are sorted."""
-        count = sum(self.counts)
-        low, high = (count - 1) // 2, count // 2
-        (first, below), (last, _) = self._place(low), self._place(high)
-        inside = sum(self.counts[first : last + 1])
-        middle = self._look.rows(
-            "quantile_disc(loss, [$middle, $other])", "samples",
-            # The range says roughly the same, and costs a fraction of the exact condition.
-            f"{self._finite} AND loss >= $least AND loss <= $most AND {_PART} BETWEEN $first AND $final",
-            low=self.low, scale=self._scale, first=first, final=last + (last == len(self.counts) - 1),
-            least=self.low + (first - 1) / self._scale, most=self.low + (last + 2) / self._scale,
-            middle=(low - below + 0.5) / inside, other=(high - below + 0.5) / inside,
-        )[0][0]  # fmt: skip
-        return (float(middle[0]) + float(middle[1])) / 2
-
-    def _place(self, rank: int) -> tuple[int, int]:
-        """The part with the value that has ``rank`` below it, and how many are below that part."""
-        part = below = 0
-        while below + self.counts[part] <= rank:
-            below += self.counts[part]
-            part += 1
-        return part, below
-
-
-def _is_finite(value: Optional[float]) -> bool:
-    return value is not None and abs(value) < float("inf")
 
 
 def runs(cursor: duckdb.DuckDBPyConnection) -> Runs:

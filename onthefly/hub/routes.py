@@ -8,6 +8,9 @@ from onthefly.hub import tables
 from onthefly.hub.auth import ENTRY_ROUTE, UPLOAD_ROUTE
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.logs import MAX_ENTRIES
+from onthefly.hub.maps import DEFAULT_POINTS as DEFAULT_MAPPED
+from onthefly.hub.maps import MAX_POINTS as MAX_MAPPED
+from onthefly.hub.maps import METHODS
 from onthefly.protocol import (
     PHASES,
     RUN_PATTERN,
@@ -18,6 +21,7 @@ from onthefly.protocol import (
     ExportRequest,
     HealthResults,
     Histogram,
+    History,
     HubStatus,
     ImportRequest,
     Journal,
@@ -28,11 +32,16 @@ from onthefly.protocol import (
     PassRequest,
     PinRequest,
     Runs,
+    SampleMap,
+    Selected,
+    SelectionRequest,
     Session,
     Sessions,
     Staged,
     StageRequest,
     Storage,
+    TagRequest,
+    Tags,
 )  # fmt: skip
 
 MAX_POINTS = 20_000
@@ -129,6 +138,31 @@ ROUTES = (
     Route("GET", f"{_SESSION}/histogram", "histogram", "The per-sample losses of one epoch.",
           (_ID, _RUN, _PHASE, Parameter("epoch", _whole(0, (1 << 31) - 1), "The newest if none is named."),
            Parameter("bins", _whole(1, 500, DEFAULT_BINS), "How many.")), answer=Histogram, faults=(409,)),
+    Route("GET", f"{_SESSION}/selection", "selection", "The samples that a selection means, the highest loss first.",
+          (_ID, Parameter("select", {"type": "string", "maxLength": 1000}, "Terms, as `loss=2: !tag=label:fine`."),
+           _RUN, _PHASE, Parameter("evaluation", {"type": "string", "maxLength": 100}, "Which test or scan."),
+           Parameter("epoch", _whole(0, (1 << 31) - 1), "Losses of that epoch; else each sample's newest."),
+           _LIMIT, _FORMAT), answer="selection", faults=(409,)),
+    Route("POST", f"{_SESSION}/selection", "select", "The same for long selections: rows in JSON, or a file.", (_ID,),
+          body=SelectionRequest, answer=Selected, faults=(409,)),
+    Route("GET", f"{_SESSION}/suspects", "suspects",
+          "Suspected label errors, the most suspected first, with the evidence; cleanlab reads the columns.",
+          (_ID, _RUN, _LIMIT, _FORMAT), answer="suspects", faults=(409,)),
+    Route("GET", f"{_SESSION}/history", "history", "All presentations of one sample.",
+          (_ID, _RUN, _PHASE, Parameter("sample", _whole(0, MAX_ROW), "Its index in the data set."),
+           Parameter("key", {"type": "string"}, "Or the key that it carries.")), answer=History, faults=(409,)),
+    Route("GET", f"{_SESSION}/tags", "tags", "Tags of samples, in the order in which they were put on.",
+          (_ID, Parameter("tag", {"type": "string"}, "Only this one."), _LIMIT), answer=Tags, faults=(409,)),
+    Route("POST", f"{_SESSION}/tags", "tag", "Put a tag on samples, in the place of another one of its group.", (_ID,),
+          body=TagRequest, answer=Tags, faults=(409,)),
+    Route("DELETE", f"{_SESSION}/tags", "untag", "Take a tag off samples.", (_ID,), body=TagRequest, answer=Tags,
+          faults=(409,)),
+    Route("GET", f"{_SESSION}/map", "map", "Embeddings in two dimensions, and clusters, the highest mean loss first.",
+          (_ID, _RUN, Parameter("evaluation", {"type": "string", "maxLength": 100}, "Which scan; else the newest."),
+           Parameter("method", _word(METHODS, "pca"), "UMAP needs the extra `explorer` where the hub runs."),
+           Parameter("clusters", _whole(1, 64, 8), "How many (k-means)."),
+           Parameter("points", _whole(1, MAX_MAPPED, DEFAULT_MAPPED), "At most so many: else every n-th.")),
+          answer=SampleMap, faults=(409,)),
     Route("GET", f"{_SESSION}/logs", "logs", "A page of what the script wrote.",
           (_ID, Parameter("after", _whole(0, MAX_ROW), _AFTER),
            Parameter("before", _whole(0, MAX_ROW), "Only rows before that."),

@@ -41,6 +41,8 @@ TABLES = {
     # Kept as the JSON that is handed out: an entry's columns would have to be altered with each new kind of change.
     "journal": "rank SMALLINT, pid BIGINT, entry VARCHAR",
     "answers": "rank SMALLINT, pid BIGINT, n BIGINT, id VARCHAR, answer VARCHAR",
+    # Put on by people, through the hub: of no process. One of each group for a sample (see TagRequest).
+    "tags": 'loader VARCHAR, sample BIGINT, key VARCHAR, tag VARCHAR, "by" VARCHAR, time TIMESTAMPTZ',
     "health": "rank SMALLINT, pid BIGINT, result VARCHAR",
     # One row for each time that something is told of an evaluation: the last of a label counts.
     "evaluations": "rank SMALLINT, pid BIGINT, label VARCHAR, entry VARCHAR",

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import duckdb
 
@@ -27,12 +27,14 @@ from onthefly.hub.columns import (
 from onthefly.protocol import MAX_COMPONENTS, Logged, Metrics, Records
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
     from onthefly.hub.columns import Array
 
 log = logging.getLogger("onthefly.hub")
+
+T = TypeVar("T")
 
 STORE_NAME = "store.duckdb" if schema.FORMAT == 1 else f"store-{schema.FORMAT}.duckdb"
 """The format stands in the name: a hub that knows an older one leaves this file alone."""
@@ -216,6 +218,18 @@ class Store:
         self.journal_rows += written.journal
         self.health_rows += len(results["results"])
         return written
+
+    def edit(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run ``work(connection)`` in one transaction: what people change through the hub. For the writer's thread."""
+        self._database.begin()
+        try:
+            found = work(self._database)
+            self._database.commit()
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):
+                self._database.rollback()
+            raise
+        return found
 
     def _make_room(self, columns: dict[str, Array]) -> list[str]:
         """See that each component has its column; what gets none is taken out, and returned the first time."""

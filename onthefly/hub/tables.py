@@ -133,3 +133,13 @@ def _arrow(cursor: duckdb.DuckDBPyConnection, chosen: Selection) -> bytes:
         cursor.execute("SET TimeZone = 'UTC'")
         feather.write_feather(cursor.sql(chosen.query(), params=chosen.values).to_arrow_table(), str(path))
         return path.read_bytes()
+
+
+def listed(cursor: duckdb.DuckDBPyConnection, names: list[Any], form: str) -> bytes:
+    """Indices (or keys) as a file: a plain list in JSON, else a table of one column ``sample`` (or ``key``)."""
+    if form == "json":
+        return json.dumps(names).encode()
+    whole = all(isinstance(name, int) for name in names)
+    cursor.execute("CREATE OR REPLACE TEMP TABLE listed AS SELECT unnest(?) AS " + ("sample" if whole else "key"),
+                   [names if whole else list(map(str, names))])  # fmt: skip
+    return render(cursor, Selection("temp.listed", "true", [], "rowid", None, timed=False), form)

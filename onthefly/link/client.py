@@ -63,11 +63,13 @@ class Client:
         """Send a command; its answer."""
         return json.loads(self._request("POST", f"sessions/{quote(session, safe='')}/commands", json.dumps(body)))
 
-    def post(self, path: str, body: Mapping[str, Any], *, seconds: float = TIMEOUT) -> Any:
+    def post(
+        self, path: str, body: Mapping[str, Any], *, seconds: float = TIMEOUT, method: str = "POST"
+    ) -> Any:  # fmt: skip
         """The answer to ``POST /api/v1/<path>``, decoded; ``seconds``: how long it may take."""
         self._wait(seconds)
         try:
-            return json.loads(self._request("POST", path, json.dumps(body)))
+            return json.loads(self._request(method, path, json.dumps(body)))
         finally:
             self._wait(TIMEOUT)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 import msgspec
 
 from onthefly.protocol.control import Controls, ReceiptInfo
-from onthefly.protocol.words import Answer, Phase, State, Stream
+from onthefly.protocol.words import Answer, State, Stream
 
 
 class Fault(msgspec.Struct, kw_only=True):
@@ -179,39 +179,6 @@ class Losses(msgspec.Struct, kw_only=True):
     step: list[int]
     loss: list[str]
     """As Python's ``float.hex`` writes it; ``nan``, ``inf``, ``-inf``."""
-
-
-class Lost(msgspec.Struct, kw_only=True):
-    """Backward calls whose samples were not captured, by reason."""
-
-    reason: str
-    backwards: int
-
-
-class Histogram(msgspec.Struct, kw_only=True):
-    """``GET .../histogram?run&epoch&phase&bins``: the per-sample losses of one epoch (default: the newest)."""
-
-    session: str
-    run: str
-    phase: Phase
-    epoch: int
-    count: int
-    """Samples counted, non-finite ones included."""
-    nonfinite: int
-    low: float
-    high: float
-    edges: list[float]
-    """One more than ``counts``."""
-    counts: list[int]
-    median: Optional[float]
-    certificates: dict[str, int]
-    """Samples by certificate."""
-    identities: dict[str, int]
-    """Samples by identity."""
-    lost: list[Lost]
-    """Backward calls of this epoch without samples."""
-    phases: list[Phase] = []
-    """Of which this run has records: ``valid`` is the script's own validation."""
 
 
 class LogEntry(msgspec.Struct, kw_only=True):

@@ -175,11 +175,22 @@ class Diagnose(CommandArguments):
     """At a pause: run the script's next step again, and name the first operation whose result is not finite."""
 
 
+class Show(CommandArguments):
+    """At a pause: read these samples from a loader's data set, and describe them so that they can be drawn."""
+
+    samples: Annotated[list[Index], msgspec.Meta(min_length=1, max_length=64)]
+    loader: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    """Of whose data set (``loader0``, ...); empty: of the one that is trained on."""
+    size: Annotated[int, msgspec.Meta(ge=8, le=512)] = 96
+    """Longest side of a picture, in pixels: larger ones are made smaller."""
+
+
 COMMANDS: dict[str, type[CommandArguments]] = {
     "pause": Pause, "resume": Resume, "step": Step, "cancel": Cancel, "stop": Stop,
     "set": Set, "clip": Clip, "freeze": Freeze, "unfreeze": Unfreeze, "subset": Subset,
     "checkpoint": Checkpoint, "keep": Keep, "drop": Drop, "rewind": Rewind, "reset": Reset, "trial": Trial,
     "choose": Choose, "watch": Watch, "diagnose": Diagnose, "health": Health, "test": Test, "scan": Scan,
+    "show": Show,
 }  # fmt: skip
 """What each command is called."""
 

@@ -9,7 +9,6 @@ from onthefly.protocol.client import (
     ColumnsHeader,
     CommandRequest,
     ErrorAnswer,
-    Histogram,
     HubEvent,
     HubStatus,
     Logs,
@@ -22,13 +21,14 @@ from onthefly.protocol.client import (
 )
 from onthefly.protocol.commands import COMMANDS
 from onthefly.protocol.control import Journal
+from onthefly.protocol.explore import EXPLORE_TYPES
 from onthefly.protocol.health import HealthResults
 from onthefly.protocol.insight import Evaluations
 from onthefly.protocol.words import Answer
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, Evaluations, ExportRequest, HealthResults, Histogram, HubStatus,
+    Admitted, Answer, CommandRequest, ErrorAnswer, Evaluations, ExportRequest, HealthResults, HubStatus,
     Journal, Logs,
     Losses, OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent, ColumnsHeader,
-    *COMMANDS.values(),
+    *COMMANDS.values(), *EXPLORE_TYPES,
 )  # fmt: skip

@@ -119,6 +119,7 @@ LINES: dict[str, dict[str, Any]] = {
     "watch spike pause --parameter z=6 --parameter window=50": {
         "alarm": "spike", "action": "pause", "parameters": {"z": 6.0, "window": 50.0}},
     "diagnose": {},
+    "show 7,9-10 --loader loader1": {"samples": [7, 9, 10], "loader": "loader1"},
     "health": {},
     "health numerics memory --seconds 5": {"checks": ["numerics", "memory"], "seconds": 5.0},
     "test --loader valid_loader --mode train --checkpoint c1 --using recipe": {

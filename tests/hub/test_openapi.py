@@ -82,7 +82,7 @@ def test_commands_are_told_by_their_names() -> None:
     value = DOCUMENT["components"]["schemas"]["Set"]["properties"]["value"]
     assert value == {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]}
     assert [choice["title"] for choice in choices if "args" in choice["required"]] == [
-        "set", "freeze", "subset", "drop", "trial", "choose", "watch",
+        "set", "freeze", "subset", "drop", "trial", "choose", "watch", "show",
     ]  # fmt: skip
 
 
@@ -90,6 +90,11 @@ ASKED = [
     operation for operation in OPERATIONS
     if operation.split()[0] in ("GET", "POST") and not operation.endswith(("/ws", "/api/v1/token"))
 ]  # fmt: skip
+
+
+_OF_SESSION = "/api/v1/sessions/{id}"
+BY_CHANCE = {f"GET {_OF_SESSION}/map", f"GET {_OF_SESSION}/selection", f"POST {_OF_SESSION}/tags"}
+"""Whose good requests are not met by chance: there are no embeddings, and few words are a selection or a sample."""
 
 
 def fault(hub: Running) -> str:
@@ -144,4 +149,4 @@ def test_what_is_answered_is_what_it_says(hub: Running, operation: str) -> None:
     if found.body or found.query:
         ask(GenerationMode.NEGATIVE, fixed)
     note("openapi", operation=operation, **{str(status): count for status, count in sorted(statuses.items())})
-    assert 200 in statuses or operation.endswith(("/assets/{name}", "/import")), statuses
+    assert 200 in statuses or operation.endswith(("/assets/{name}", "/import")) or operation in BY_CHANCE, statuses

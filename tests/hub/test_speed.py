@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from onthefly.hub import queries, tables
+from onthefly.hub.choice import parse
+from onthefly.hub.chosen import Chosen, Scope
 from onthefly.hub.folder import DataFolder
 from onthefly.hub.store import STORE_NAME, Store
 from onthefly.protocol import Session
@@ -127,12 +129,24 @@ def timed(look: Callable[[], T]) -> tuple[float, T]:
 def test_histogram_and_worst_of_ten_million(data: Path) -> None:
     store = Store(data / "data" / "sessions" / "zzzzzzzz" / STORE_NAME, "zzzzzzzz")
     chosen = tables.selection("samples", {"order": "worst", "limit": "20", "epoch": "9"})
+    scope = Scope("baseline", "train", epoch=9)
+
+    def select(text: str, rows: int) -> tuple[int, int]:
+        chosen = Chosen(cursor, scope, None)
+        count = chosen.choose(parse(text))
+        return count, len(cursor.execute(chosen.rows(rows)).fetchall())
+
     with store.reading() as cursor:
         looks = [timed(lambda: queries.histogram(cursor, "zzzzzzzz", "baseline", "train", 9, 48)) for _ in range(3)]
         took = {
             "histogram": min(seconds for seconds, _ in looks),
             "worst": min(timed(lambda: tables.render(cursor, chosen, "json"))[0] for _ in range(3)),
+            "worst_thousand": min(timed(lambda: select("worst=1000", 1000))[0] for _ in range(3)),
+            "quantile": min(timed(lambda: select("quantile=0.9999:", 1000))[0] for _ in range(3)),
         }
+        assert select("worst=1000", 1000) == (1000, 1000)
+        wanted = cursor.execute("SELECT quantile_cont(loss, $at) FROM samples", {
+            "at": [float(at) for at in looks[0][1].quantiles]}).fetchall()[0][0]  # fmt: skip
         found = looks[0][1]
         exact = cursor.execute("SELECT median(loss), min(loss), max(loss) FROM samples").fetchone()
         bins = cursor.execute(
@@ -141,6 +155,7 @@ def test_histogram_and_worst_of_ten_million(data: Path) -> None:
         ).fetchall()  # fmt: skip
     store.close()
     assert (found.count, sum(found.counts), found.nonfinite) == (10 * STEPS, 10 * STEPS, 0)
+    assert list(found.quantiles.values()) == pytest.approx(wanted, rel=1e-6)
     assert exact == pytest.approx((found.median, found.low, found.high), rel=1e-6)
     assert sum(abs(found.counts[place] - number) for place, number in bins) < 20, "but for values on an edge"
     assert found.certificates == {"exact": 10 * STEPS}
@@ -148,3 +163,5 @@ def test_histogram_and_worst_of_ten_million(data: Path) -> None:
     note("ten million samples", **{f"{name}_ms": round(1000 * seconds) for name, seconds in took.items()})
     assert took["histogram"] < 0.3 * SLACK, took
     assert took["worst"] < 0.15 * SLACK, took
+    assert took["worst_thousand"] < 0.3 * SLACK, took
+    assert took["quantile"] < 0.6 * SLACK, took

@@ -2,6 +2,7 @@
 // what a person does there. node e2e/made.mjs [FOLDER]; no hub and no script run.
 import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
+import { answers as asked, shown } from "./asked.mjs";
 
 const folder = process.argv[2] ?? "";
 const STATIC = new URL("../../../onthefly/hub/static/", import.meta.url);
@@ -66,6 +67,7 @@ const histogram = {
 };
 
 const answers = [
+  ...asked,
   ["/journal", journal], ["/histogram", histogram], ["/samples", worst], ["/logs", { session: session.id, entries: [], cursor: "0", earlier: false }],
 ];
 
@@ -91,6 +93,7 @@ function reply({ id, name, args }) {
     for (const each of controls.groups) if (args.group === undefined || each.group === args.group) each.values[args.name] = args.value;
     return { id, n: 1, status: "applied", step: STEPS, result: { before: { "0/0": 0.0003 }, after: { "0/0": args.value } } };
   }
+  if (name === "show") return { id, n: 1, status: "applied", step: STEPS, result: shown(args) };
   if (name === "rewind") return refused("the model has another structure than it had", "start the script again with --resume");
   return { id, n: 1, status: "applied", step: STEPS, result: {} };
 }
@@ -143,6 +146,46 @@ const shot = async (page, name) => {
 const check = (right, what) => { if (!right) faults.push(what); };
 const top = (page, selector) => page.locator(selector).first().evaluate((element) => element.getBoundingClientRect().top + scrollY);
 
+/** What is asked about samples, and that it is drawn. */
+async function explored(page, label) {
+  const tab = (name) => page.getByRole("tab", { name: new RegExp(`^${name}`) }).click();
+  await tab("Samples");
+  await page.locator(".gallery img").first().waitFor();
+  check((await page.locator(".gallery .reason").count()) > 0, "why a sample cannot be drawn");
+  check((await page.locator(".gallery .wave").count()) > 0, "a waveform");
+  await shot(page, `${label}-samples`);
+  await tab("Review");
+  await page.locator(".stage img").first().waitFor();
+  const at = await top(page, ".verdicts");
+  await page.getByRole("button", { name: "The next" }).click();
+  check(Math.abs((await top(page, ".verdicts")) - at) < 1, "the buttons of the review moved");
+  await shot(page, `${label}-review`);
+  await tab("Map");
+  const canvas = page.locator(".scatter canvas");
+  await canvas.waitFor();
+  await canvas.evaluate((element) => { element.scrollIntoView({ block: "center" }); });
+  const { x, y, width, height } = await canvas.boundingBox();
+  await page.mouse.move(x + 4, y + 4);
+  await page.mouse.down();
+  for (const [dx, dy] of [[width / 2, 4], [width / 2, height - 4], [4, height - 4], [4, height / 2]]) await page.mouse.move(x + dx, y + dy, { steps: 3 });
+  await page.mouse.up();
+  const chosen = Number((await page.getByText(/^\d[\d,]* chosen$/).innerText()).replace(/\D/g, ""));
+  check(chosen > 300 && chosen < 1100, `${label}: half of the map is chosen, not ${chosen} (${[x, y, width, height].map(Math.round).join(" ")})`);
+  await shot(page, `${label}-map`);
+  await page.getByRole("button", { name: "class", exact: true }).click();
+  await page.getByRole("button", { name: "Look at them" }).click();
+  check((await page.getByLabel(/^Select/).inputValue()).startsWith("sample="), "the lasso's samples are shown");
+  await tab("Test");
+  await page.locator(".matrix").waitFor();
+  check(/beside test_2|beside test_1/.test(await page.locator(".result h3").innerText()), "it is compared with the one before");
+  await shot(page, `${label}-test`);
+  await tab("Health");
+  await page.locator(".health").waitFor();
+  check((await page.locator(".health .verdict-of").first().innerText()).includes("bad"), "the worst first");
+  await page.getByRole("button", { name: "4 rows" }).click();
+  await shot(page, `${label}-health`);
+}
+
 /** What a person does, and that nothing moves under the hand. */
 async function walk(page, label) {
   await shot(page, label);
@@ -175,6 +218,7 @@ async function walk(page, label) {
   await page.getByText("lr 3e-4 → 1e-4").waitFor();
   check((await top(page, "#tab table tr:last-child")) === at, "the table moved");
   await shot(page, `${label}-control`);
+  await explored(page, label);
   for (const name of ["Checkpoints", "Trial", "Watchdogs", "Journal"]) {
     await page.getByRole("tab", { name }).click();
     await shot(page, `${label}-${name.toLowerCase()}`);

@@ -24,6 +24,10 @@ export interface Arguments {
   choose: wire.Choose;
   watch: wire.Watch;
   diagnose: wire.Diagnose;
+  show: wire.Show;
+  test: wire.Test;
+  scan: wire.Scan;
+  health: wire.Health;
 }
 
 export type Name = keyof Arguments;

@@ -3,15 +3,22 @@
 import type { Columns } from "./columns";
 import { CommandStore, type Command } from "./commands";
 import { held, LIVE } from "./controls";
+import { EvaluationStore } from "./evaluations";
+import { ExploreStore } from "./explore";
+import { HealthStore } from "./health";
 import type { Connection, Hub, Listener } from "./hub";
 import { JournalStore } from "./journal";
 import { LogStore } from "./logs";
 import { Machine } from "./machine";
+import { MapStore } from "./maps";
 import { BESIDE, TILES } from "./metrics";
 import type { HubEvent, Session } from "./protocol";
+import { ReviewStore } from "./review";
 import { SampleStore } from "./samples";
 import { Series } from "./series";
+import { ShownStore } from "./shown";
 import { StorageStore } from "./storage";
+import { TagStore } from "./tagging";
 
 /** As many as a subscription may name. */
 const MAX_METRICS = 16;
@@ -34,13 +41,22 @@ export class Model {
   /** A step that a person pointed at: it is marked on the chart. */
   pointed: number | null = null;
   fault = "";
+  /** The tab that is open. */
+  tab = "Logs";
 
   readonly commands: CommandStore;
+  readonly evaluations: EvaluationStore;
+  readonly explore: ExploreStore;
+  readonly health: HealthStore;
   readonly journal: JournalStore;
   readonly logs: LogStore;
   readonly machine: Machine;
+  readonly maps: MapStore;
+  readonly review: ReviewStore;
   readonly samples: SampleStore;
+  readonly shown: ShownStore;
   readonly storage: StorageStore;
+  readonly tags: TagStore;
 
   private curves = new Map<string, Series>();
   /** By part of the page: the metrics that it shows. */
@@ -58,6 +74,13 @@ export class Model {
     this.logs = new LogStore(hub, changed);
     this.machine = new Machine(hub, changed);
     this.samples = new SampleStore(hub, changed);
+    this.shown = new ShownStore(this.commands);
+    this.tags = new TagStore(hub, changed);
+    this.review = new ReviewStore(hub, this.tags, changed);
+    this.explore = new ExploreStore(hub, changed);
+    this.maps = new MapStore(hub, changed);
+    this.evaluations = new EvaluationStore(hub, changed);
+    this.health = new HealthStore(hub, changed);
     this.storage = new StorageStore(hub, changed);
   }
 
@@ -108,6 +131,7 @@ export class Model {
         break;
       case "answer":
         this.commands.settle(event.answer);
+        this.shown.take(this.commands.at("show"));
         break;
       case "error":
         if (!this.commands.fail(event.id ?? "", event.error)) this.fault = [event.error.message, event.error.remedy].filter(Boolean).join(": ");
@@ -216,6 +240,12 @@ export class Model {
     if (this.session && LIVE.has(this.session.state) && !held(this.session)) this.command("bar", { name: "checkpoint", args: {} });
   }
 
+  /** Open a tab. */
+  open(tab: string): void {
+    this.tab = tab;
+    this.changed();
+  }
+
   /** Mark a step on the chart; the same again: no more. */
   point(step: number): void {
     this.pointed = this.pointed === step ? null : step;
@@ -241,8 +271,8 @@ export class Model {
 
   private take(session: Session): void {
     this.session = session;
-    for (const store of [this.journal, this.logs, this.samples]) store.follow(session);
     this.commands.follow(session.id);
+    for (const store of [this.journal, this.logs, this.samples, this.shown, this.tags, this.review, this.explore, this.maps, this.evaluations, this.health]) store.follow(session);
   }
 
   private changed(): void {

@@ -62,6 +62,13 @@ export interface Clip {
   value?: number | null;
 }
 
+/** Samples whose embeddings lie near each other. */
+export interface Cluster {
+  number: number;
+  count: number;
+  loss: number | null;
+}
+
 /** One array of a binary message. */
 export interface Column {
   name: string;
@@ -232,10 +239,23 @@ export interface Histogram {
   edges: number[];
   counts: number[];
   median: number | null;
+  quantiles?: Record<string, number>;
   certificates: Record<string, number>;
   identities: Record<string, number>;
   lost: Lost[];
   phases?: ("scan" | "test" | "train" | "valid")[];
+}
+
+/** ``GET .../history?sample|key&loader&run&phase``: the presentations of one sample, oldest first. */
+export interface History {
+  session: string;
+  run: string;
+  sample: number | null;
+  key: string | null;
+  epoch: number[];
+  step: number[];
+  loss: (number | string)[];
+  confidence: (number | null)[];
 }
 
 /** ``GET /api/v1/hub``: the hub itself, and what watching costs this machine outside of the script. */
@@ -442,6 +462,27 @@ export interface Runs {
   runs: Run[];
 }
 
+/** ``GET .../map?evaluation&method&clusters&points``: embeddings in two dimensions; columns of one length. */
+export interface SampleMap {
+  session: string;
+  run: string;
+  evaluation: string;
+  method: string;
+  loader: string;
+  total: number;
+  explained: number | null;
+  evaluations: string[];
+  sample: (number | null)[];
+  key: (string | null)[];
+  x: number[];
+  y: number[];
+  loss: (number | null)[];
+  target: (number | null)[];
+  predicted: (number | null)[];
+  cluster: number[];
+  clusters: Cluster[];
+}
+
 /** The loss of every sample of a loader, under the weights of now or of a checkpoint. */
 export interface Scan {
   loader?: string;
@@ -450,6 +491,33 @@ export interface Scan {
   samples?: number[];
   module?: string;
   using?: "" | "recipe" | "registered";
+}
+
+/** ``GET .../selection?select&run&phase&evaluation&epoch&limit``: the samples meant, the highest loss first. */
+export interface Selected {
+  session: string;
+  run: string;
+  phase: "scan" | "test" | "train" | "valid";
+  evaluation: string;
+  epoch: number | null;
+  select: string;
+  count: number;
+  says: string;
+  rows: Record<string, unknown>[];
+  file?: string;
+}
+
+/** ``POST /api/v1/sessions/{id}/selection``. */
+export interface SelectionRequest {
+  select?: string;
+  run?: string;
+  phase?: "scan" | "test" | "train" | "valid";
+  evaluation?: string;
+  epoch?: number | null;
+  clusters?: number;
+  limit?: number | null;
+  what?: "indices" | "rows";
+  format?: "" | "arrow" | "csv" | "json" | "parquet";
 }
 
 /** The same as :class:`CommandRequest`, over the socket; answered with :class:`CommandAnswered`. */
@@ -544,6 +612,13 @@ export interface Set {
   optimizer?: number;
 }
 
+/** At a pause: read these samples from a loader's data set, and describe them so that they can be drawn. */
+export interface Show {
+  samples: number[];
+  loader?: string;
+  size?: number;
+}
+
 /** The state of the world; sent first, after each subscription, and after a client fell behind. */
 export interface Snapshot {
   type: "snapshot";
@@ -594,6 +669,33 @@ export interface SubsetInfo {
   count: number;
   loader: string;
   since: number;
+}
+
+/** One sample's. */
+export interface Tag {
+  loader: string;
+  sample: number | null;
+  key: string | null;
+  tag: string;
+  by: string;
+  time: number;
+}
+
+/** ``POST`` (put on) or ``DELETE`` (take off) ``/api/v1/sessions/{id}/tags``. */
+export interface TagRequest {
+  tag: string;
+  samples?: number[];
+  keys?: string[];
+  loader?: string;
+  by?: string;
+}
+
+/** ``GET /api/v1/sessions/{id}/tags``, in the order in which they were put on; and what a change has done. */
+export interface Tags {
+  session: string;
+  tags: Tag[];
+  counts: Record<string, number>;
+  changed?: number;
 }
 
 /** How good the model is now, on the samples of a loader; the script does a step or two where it must. */

@@ -38,7 +38,7 @@ function withLog(entries: ReturnType<typeof entry>[], changes: Partial<Session> 
 
 describe("Tabs", () => {
   it("walk with the arrow keys, and show a tab only where it has something", async () => {
-    const { model } = shown({ backwards: 0, onthefly_us: null });
+    const { model } = shown({ backwards: 0, samples: 0, onthefly_us: null });
     await draw(model);
     expect([...root.querySelectorAll("[role=tab]")].map((name) => name.textContent)).toEqual(["Logs", "System"]);
     const list = root.querySelector("[role=tablist]");

@@ -19,7 +19,7 @@ afterEach(() => { render(null, root); });
 
 /** Both cards, as they are drawn now. */
 async function draw(model: Model, changes: Partial<Session> = {}): Promise<string> {
-  await act(() => { render(<><HistogramCard samples={model.samples} session={session()} /><Worst model={model} session={session(changes)} /></>, root); });
+  await act(() => { render(<><HistogramCard model={model} session={session()} /><Worst model={model} session={session(changes)} /></>, root); });
   return root.textContent;
 }
 

@@ -18,7 +18,7 @@ const MAX_TITLE = 60;
 /** What a page may ask the hub for: its own interface, by names and queries. */
 const PATH = /^(?:hub|storage|sessions(?:\/[A-Za-z0-9]{1,16}(?:\/[a-z]+(?:\/\d+)?)?)?)(?:\?[^#\s\\]*)?$/;
 /** What it may have changed. */
-const CHANGES: Record<string, RegExp> = { POST: /^(?:sessions\/[A-Za-z0-9]{1,16}\/pin|import(?:\?trust=yes)?)$/, DELETE: /^sessions\/[A-Za-z0-9]{1,16}$/ };
+const CHANGES: Record<string, RegExp> = { POST: /^(?:sessions\/[A-Za-z0-9]{1,16}\/(?:pin|tags|selection)|import(?:\?trust=yes)?)$/, DELETE: /^sessions\/[A-Za-z0-9]{1,16}(?:\/tags)?$/ };
 const SESSION = /^[A-Za-z0-9]{1,16}$/;
 const CLIENT_MESSAGES: ReadonlySet<unknown> = new Set(["subscribe", "command", "ping"]);
 

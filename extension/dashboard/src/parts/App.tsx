@@ -71,7 +71,7 @@ function Page({ model, session }: { model: Model; session: Session }) {
         <Tabs model={model} session={session} />
       </div>
       <div class="column">
-        <HistogramCard samples={model.samples} session={session} />
+        <HistogramCard model={model} session={session} />
         <Worst model={model} session={session} />
         <Notices session={session} histogram={model.samples.histogram} />
       </div>

@@ -7,6 +7,11 @@ import type { Model } from "../model";
 import type { Session } from "../protocol";
 import { Checkpoints } from "./checkpoints/Checkpoints";
 import { Control } from "./control/Control";
+import { DataMap } from "./insight/DataMap";
+import { Health } from "./insight/Health";
+import { Review } from "./insight/Review";
+import { Samples } from "./insight/Samples";
+import { Test } from "./insight/Test";
 import { Journal } from "./Journal";
 import { Logs } from "./Logs";
 import { Overhead } from "./Overhead";
@@ -30,6 +35,11 @@ interface Tab {
 
 const TABS: Tab[] = [
   { name: "Logs", part: Logs, exists: () => true },
+  { name: "Samples", part: Samples, exists: ({ samples }) => samples > 0 },
+  { name: "Review", part: Review, exists: ({ samples }) => samples > 0 },
+  { name: "Test", part: Test, exists: ({ controls }) => controls !== undefined, count: (_, { evaluations }) => evaluations.rows.length },
+  { name: "Map", part: DataMap, exists: ({ samples }) => samples > 0 },
+  { name: "Health", part: Health, exists: ({ controls }) => controls !== undefined, count: (_, { health }) => health.bad },
   { name: "Control", part: Control, exists: ({ controls }) => controls !== undefined },
   { name: "Checkpoints", part: Checkpoints, exists: ({ controls }) => controls !== undefined, count: (session) => controlled(session).checkpoints.length },
   { name: "Trial", part: Trial, exists: ({ controls }) => controls !== undefined },
@@ -40,7 +50,9 @@ const TABS: Tab[] = [
 ];
 
 export function Tabs({ model, session }: TabProps) {
-  const [chosen, setChosen] = useState("Logs");
+  const [, redraw] = useState("");
+  const chosen = model.tab;
+  const open = (name: string) => { model.open(name); redraw(name); };
   const there = TABS.filter(({ exists }) => exists(session, model));
   const tab = there.find(({ name }) => name === chosen) ?? there[0];
   if (!tab) return null;
@@ -48,7 +60,7 @@ export function Tabs({ model, session }: TabProps) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     const next = (there.indexOf(tab) + step + there.length) % there.length;
-    setChosen(there[next]?.name ?? chosen);
+    open(there[next]?.name ?? chosen);
     event.currentTarget.querySelectorAll("button")[next]?.focus();
   };
   const Part = tab.part;
@@ -58,7 +70,7 @@ export function Tabs({ model, session }: TabProps) {
         {there.map(({ name, count }) => (
           <button
             key={name} id={`tab-${name}`} role="tab" aria-selected={tab.name === name} aria-controls="tab" tabIndex={tab.name === name ? 0 : -1}
-            onClick={() => { setChosen(name); }}
+            onClick={() => { open(name); }}
           >
             {name}<Count count={count?.(session, model) ?? 0} />
           </button>
