@@ -12,10 +12,11 @@ from tests.conftest import DIGITS, FULL, REPOSITORY, wait_for
 if TYPE_CHECKING:
     from tests.conftest import Home
 
+LONG = [FULL, pytest.mark.timeout(400)]
 EXAMPLES = [
     pytest.param([str(DIGITS), "--epochs", "4"], id="digits"),
-    pytest.param([str(REPOSITORY / "examples" / "text.py"), "--epochs", "2"], id="text", marks=FULL),
-    pytest.param([str(REPOSITORY / "examples" / "tabular.py")], id="tabular", marks=FULL),
+    pytest.param([str(REPOSITORY / "examples" / "text.py"), "--epochs", "2"], id="text", marks=LONG),
+    pytest.param([str(REPOSITORY / "examples" / "tabular.py")], id="tabular", marks=LONG),
 ]
 
 
