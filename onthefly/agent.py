@@ -126,6 +126,7 @@ class Session:
         if settings.steps:
             self._end_after(settings.steps)
         asked.stop_on(self._control, settings.stop_on)
+        self._control.insight.test_after(self._place()) if settings.test_after else None
         asked.keep_safe(self._control, self._place(), settings.save_on, settings.autosave)
         if settings.replay and self._speaks:
             asked.replay(self._control, settings.replay, self.notice)

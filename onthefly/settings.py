@@ -29,7 +29,7 @@ class Settings:
     __slots__ = (
         "_env", "autosave", "data_budget", "disabled", "hold", "idle_seconds", "name", "port", "project", "quiet",
         "rank", "replay", "resume", "resume_expected", "save_on", "session", "steps", "stop_on", "strict",
-        "target_pid", "world_size",
+        "target_pid", "test_after", "world_size",
     )  # fmt: skip
 
     def __init__(self, env: "Mapping[str, str] | None" = None) -> None:
@@ -42,6 +42,8 @@ class Settings:
         """``ONTHEFLY_QUIET=1`` (``--quiet``): no line when the session opens; faults are still told."""
         self.hold: bool = _flag(env, "ONTHEFLY_HOLD")
         """``ONTHEFLY_HOLD=1`` (``--hold``): a script that has finished stays, paused, until it is told to end."""
+        self.test_after: bool = _flag(env, "ONTHEFLY_TEST_AFTER")
+        """``ONTHEFLY_TEST_AFTER=1`` (``--test-after``): when the script has come to its end, test the model."""
         self.steps: int = _integer(env, "ONTHEFLY_STEPS", 0)
         """``ONTHEFLY_STEPS``: stop the script after so many optimizer steps (``onthefly doctor``); 0: never."""
         self.session: str = env.get("ONTHEFLY_SESSION", "")

@@ -361,6 +361,7 @@ class Control:
         """The script has ended, by ``error`` if there is one: if it has not come to where it was, that is said."""
         if self.resuming is not None and error is None:
             self.resuming.give_up()
+        self.insight.finish(error)
 
     def _prepare(self) -> None:
         """Something is to be done before steps, or no more."""

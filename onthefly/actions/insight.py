@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from onthefly.actions.living import roots
 from onthefly.core import test_label
 from onthefly.core.gate import Plan
-from onthefly.errors import Refused, outcome
+from onthefly.errors import Refused, outcome, report
 from onthefly.insight import loaders
 from onthefly.insight.embeddings import Embedding, module_of
 from onthefly.insight.evaluation import Evaluation, Watch, Way
@@ -23,7 +23,7 @@ from onthefly.insight.registered import Registered
 from onthefly.insight.rows import Rows
 from onthefly.insight.split import Split
 from onthefly.insight.trace import Tracer
-from onthefly.protocol import Evaluated, EvaluationInfo, ProgressInfo
+from onthefly.protocol import Evaluated, EvaluationInfo, ProgressInfo, arguments
 from onthefly.state.frames import named, script_frames
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ class Insight:
         self._running = ""
         self._cancelled = False
         self._was_cancelled = ""
+        self._final: Any = None
+        """Arguments of the test after training; None: there is none to be made."""
+        self._final_split: Split | None = None
+        """What it runs on, as far as it was found while functions of the script were running."""
 
     def test(self, given: Any, moment: Place, by: str) -> dict[str, Any]:
         """The command ``test``."""
@@ -114,6 +118,57 @@ class Insight:
             info.how += "; the script ended before a step after it"
             self._tell(info)
         self._after = []
+
+    # -- a test after training
+
+    def test_after(self, moment: Place) -> None:
+        """Have a step seen from the first one on, and again in each epoch: there is no step after the last."""
+        self._final = arguments("test", {})
+        self._trace_for_the_end(moment)
+
+    def _trace_for_the_end(self, moment: Place) -> None:
+        self._trace(moment)
+        self._points, tried = 0, self._recipe.tried if self._recipe is not None else -1
+
+        def reached(now: Place) -> bool:
+            if self._waiting is not None or self._after:
+                return True  # another one sees steps for itself
+            self._passes(now)
+            recipe = self._recipe
+            return (recipe is not None and recipe.tried >= max(tried + 1, ENOUGH)) or self._points >= MAX_POINTS
+
+        def act(now: Place) -> None:
+            if self._waiting is None and not self._after:
+                self._end_tracing()
+            split, _ = outcome(self._split, "test", self._final)
+            self._final_split = split or self._final_split
+            self._gate.plan(Plan("a step for the test after training", "", lambda then: then.epoch > now.epoch,
+                                 same=True, act=self._trace_for_the_end))  # fmt: skip
+
+        self._gate.plan(Plan("steps for the test after training", "", reached, same=True, act=act))
+
+    def finish(self, error: BaseException | None) -> None:
+        """The script has come to its end, by ``error`` if there is one: the test after training."""
+        given, self._final = self._final, None
+        if given is None or error is not None or self._ties.ranks() > 1:
+            return
+        self._end_tracing()
+        moment, ask = self._ties.place(), Ask("test", test_label.take(), given, "--test-after")
+        split, fault = outcome(self._split, "test", given)
+        split, recipe, registered = self._final_split or split, self._recipe, self.registered.serves("test")
+        reason = "" if split is not None else str(fault)
+        if not reason and not registered and (recipe is None or recipe.difference):
+            reason = recipe.text if recipe is not None else str(self._refusal or "no step was seen")
+        if reason:
+            self._tell(self._info(ask, moment, "", reason=reason))
+            self._ties.notice(f"no test was made after training: {reason}", REMEDY)
+            return
+        told, fault = outcome(self._now, ask, moment, "registered" if registered else "recipe", split)
+        if fault is not None:
+            self._ties.notice(f"no test was made after training: {fault}", "")
+            return
+        names = [name for name in ("loss", "accuracy", "perplexity") if told.get(name) is not None]
+        report(f"{ask.label} after training: {', '.join(f'{name} {told[name]:.4g}' for name in names)}")
 
     # -- asking
 
@@ -220,10 +275,10 @@ class Insight:
 
     # -- evaluating
 
-    def _now(self, ask: Ask, moment: Place, how: str) -> dict[str, Any]:
+    def _now(self, ask: Ask, moment: Place, how: str, split: Split | None = None) -> dict[str, Any]:
         """Evaluate, here."""
-        given = ask.given
-        split, recipe = self._split(ask.kind, given), self._recipe
+        given, recipe = ask.given, self._recipe
+        split = split or self._split(ask.kind, given)
         info = self._info(ask, moment, split.name)
         self._running, self._cancelled = ask.label, False
         try:

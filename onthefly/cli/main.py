@@ -49,6 +49,7 @@ USAGE = """usage: python -m onthefly [OPTIONS] SCRIPT|-m MODULE|-c CODE [ARGS]
 
 Runs a training script as Python would, and shows what happens in it. Options: --project NAME, --name NAME,
 --open (the dashboard in a browser), --hold (a finished script stays, paused, until told), --quiet,
+--test-after (test the model when training has ended),
 --resume SESSION[@RUN[:STEP]] (go on from a checkpoint; without a SCRIPT, the session's own), --version,
 --save-on SIGNALS (checkpoint first), --autosave [TIME] (checkpoint every 5m, and at SIGTERM and SIGUSR1),
 --replay JOURNAL, --stop-on WATCHDOG.

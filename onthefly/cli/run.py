@@ -13,8 +13,8 @@ from onthefly.launch import interpreter_command, run
 
 WITH_VALUE = {"--project": "ONTHEFLY_PROJECT", "--name": "ONTHEFLY_NAME", "--replay": "ONTHEFLY_REPLAY",
               "--stop-on": "ONTHEFLY_STOP_ON"}  # fmt: skip
-FLAGS = {"--quiet": "ONTHEFLY_QUIET", "--hold": "ONTHEFLY_HOLD"}
-LATER = frozenset({"--budget", "--test-after", "--trust"})
+FLAGS = {"--quiet": "ONTHEFLY_QUIET", "--hold": "ONTHEFLY_HOLD", "--test-after": "ONTHEFLY_TEST_AFTER"}
+LATER = frozenset({"--budget", "--trust"})
 
 RESUME, SAVE_ON = "--resume", "--save-on"
 AUTOSAVE_SECONDS = 300

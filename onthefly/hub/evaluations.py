@@ -66,7 +66,8 @@ def sample_rows(
     """Columns for the table of samples; :class:`BadColumns` if they do not fit."""
     sample = column_of(message.sample, "i8", None, "sample")
     count = len(sample)
-    if message.kind not in ("test", "scan") or not 0 <= message.first < 1 << 31 or len(message.evaluation) > MAX_LABEL:
+    places = 0 <= message.step < 1 << 62 and 0 <= message.backward < 1 << 62 and -1 <= message.epoch < 1 << 31
+    if not places or not 0 <= message.first < (1 << 31) - count or not 0 < len(message.evaluation) <= MAX_LABEL:
         raise BadColumns("rows of no test and no scan")
     alike = {
         "run": (runs.place(message.run), np.int32), "rank": (rank, np.int16), "step": (message.step, np.int64),

@@ -19,6 +19,8 @@ MAX_CONFUSION = 100
 
 MAX_CLASSES = 1000
 
+FLAT = "predictions of a batch that was filled up are not counted: nothing tells which are whose"
+
 BINS = 41
 """Of the histogram of residuals."""
 
@@ -44,6 +46,17 @@ class Classes:
             return None, None
         return to_host(to_double(self.target)), to_host(to_double(self.predicted))
 
+    def is_by_rows(self, batch: Read) -> bool:
+        """Whether the elements of each sample follow on each other: their losses must give that of the sample."""
+        rows = batch.rows
+        if self.target.shape[0] == rows:
+            return True
+        if batch.values is None or self.losses.numel() % rows:
+            return False
+        losses = to_double(reshape(self.losses.data * self.counted, (rows, -1)))
+        counts = reshape(self.counted, (rows, -1)).sum(1).clamp(min=1)
+        return torch.allclose(to_host(losses.sum(1) / counts), to_double(batch.values), rtol=1e-4)
+
     def sureness(self) -> tuple[Tensor, Tensor]:
         """Confidence and margin [rows]; NaN where a row counts for nothing."""
         confidence, margin = measured(self.scores[None], self.target[None])
@@ -58,8 +71,13 @@ class Numbers:
     """Predicted and wanted numbers of one batch."""
 
     def __init__(self, predicted: Tensor, target: Tensor) -> None:
+        self._leading = predicted.shape[0] if predicted.dim() else 0
         self.residual = reshape(to_double(predicted.data - target.data), (-1,))
         self.target = reshape(to_double(target.data), (-1,))
+
+    def is_by_rows(self, batch: Read) -> bool:
+        """Whether the first axis is that of samples."""
+        return self._leading == batch.rows
 
 
 class Tally:
@@ -93,7 +111,9 @@ class Tally:
         values = to_double(batch.values[:rows])
         self._loss += values.sum().item()
         self._weight += rows
-        if isinstance(batch.seen, Classes):
+        if batch.seen is not None and rows != batch.rows and not batch.seen.is_by_rows(batch):
+            self._unread[FLAT] = self._unread.get(FLAT, 0) + rows
+        elif isinstance(batch.seen, Classes):
             self._add_classes(batch.seen, rows, batch.rows)
         elif isinstance(batch.seen, Numbers):
             self._add_numbers(batch.seen, rows, batch.rows)

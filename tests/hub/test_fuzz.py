@@ -23,8 +23,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onthefly.hub import client, columns, websocket
+from onthefly.hub import client, columns, evaluations, websocket
 from onthefly.hub.columns import BadColumns, Words, backward_columns, metric_columns, sample_columns
+from onthefly.hub.store import Source
 from onthefly.link import frames
 from onthefly.link.connection import Connection
 from onthefly.link.frames import LENGTH, FrameError, decode
@@ -166,13 +167,27 @@ class Grammar:
                 "session": "x", "run": "resume1", "from_run": "baseline", "from_step": self.random.choice([0, 2**62]),
                 "compared": 3, "equal": self.random.choice([2, 3]), "expected": 3, "text": "x", "time": time,
             }},
+            "evaluated": {"evaluation": {
+                "kind": "scan", "label": self.random.choice(["scan_1", "", "x" * 99]), "run": "baseline", "step": 1,
+                "epoch": 0, "loader": "loader0", "mode": "eval", "by": "ana", "began": time, "seconds": 1.0, "count": 2,
+                "how": "recipe", "result": {"loss": time, "more": [{}, None, b"x"]},
+            }},
+            "examined": {
+                "run": "baseline", "evaluation": "scan_1", "kind": "scan", "step": self.random.choice([1, 2**63]),
+                "epoch": 0, "backward": 1, "loader": "loader0", "time": time,
+                "first": self.random.choice([0, -1, 2**31]),
+                "sample": bytes(8 * count), "loss": bytes(4 * count), "valid": bytes(4 * count),
+                "certificate": bytes(count), "identity": bytes(count), "target": bytes(8 * count),
+                "keys": ["a"] * count,
+                "dimensions": self.random.choice([0, 2, 65]), "vectors": bytes(8 * count),
+            },
             "asked": {"name": self.random.choice(["pause", "resume", "x"]), "by": "hub", "reason": "x"},
         }  # fmt: skip
         payload = payloads[kind]
         how = self.random.randrange(4)
         if how == 0:
             payload = self.damaged(payload)
-        elif how == 1 and kind in ("records", "metrics"):
+        elif how == 1 and kind in ("records", "metrics", "examined"):
             column = self.random.choice([name for name, data in payload.items() if isinstance(data, bytes)])
             payload = {**payload, column: self.bytes_damaged(payload[column])}
         elif how == 2 and kind in ("records", "metrics"):
@@ -206,6 +221,8 @@ def read_as_agent(body: bytes) -> bool:
             sample_columns(message, backward_columns(message, 0, Words(), Words(), Words()))
         elif isinstance(message, Metrics):
             metric_columns(message, 0, Words(), Words())
+        else:
+            evaluations.Rows([(Source(0, 1, 1), message)], Words(), Words(), Words())
     except (FrameError, BadColumns):
         return False
     return True
@@ -254,9 +271,9 @@ def unchecked(data: bytes, dtype: str, count: int | None, name: str) -> Any:
 @pytest.mark.parametrize("protection", ["lengths", "codes", "depth"])
 def test_without_its_protection_a_message_gets_through(protection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if protection == "lengths":
-        monkeypatch.setattr(columns, "_array", unchecked)
+        monkeypatch.setattr(columns, "column_of", unchecked)
     elif protection == "codes":
-        monkeypatch.setattr(columns, "_codes", lambda data, limit, count, name: np.frombuffer(data, "u1"))
+        monkeypatch.setattr(columns, "codes_of", lambda data, limit, count, name: np.frombuffer(data, "u1"))
     else:
         monkeypatch.setattr(frames, "RecursionError", ZeroDivisionError, raising=False)
     with pytest.raises(AssertionError, match="seed"):

@@ -47,9 +47,9 @@ class Asked:
         return dict(zip(self.column(label, "sample", "q"), self.column(label, "loss", "f")))
 
 
-def ask(folder: Path, source: str, at: Commands, *arguments: str) -> tuple[Asked, Run]:
+def ask(folder: Path, source: str, at: Commands, *arguments: str, **environment: Any) -> tuple[Asked, Run]:
     """The script with these commands at these pause points, and plainly."""
     path = folder / "script.py"
     path.write_text(source)
     undisturbed = plain(path, *arguments)
-    return Asked(play(path, *arguments, folder=folder / "data", at=at)), undisturbed
+    return Asked(play(path, *arguments, folder=folder / "data", at=at, **environment)), undisturbed
