@@ -16,10 +16,9 @@ from onthefly.actions import asked
 from onthefly.actions.control import Control, Ties
 from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
-from onthefly.core.ending import release_main
+from onthefly.core.ending import ends_here
 from onthefly.core.gate import Place, Plan
 from onthefly.core.introduction import RUN, Runs, base, hello, run_name
-from onthefly.core.kernel import cancelled, in_background_task
 from onthefly.core.meter import Meter
 from onthefly.errors import Guard, HubUnavailable, Stop, report
 from onthefly.instruments.backward import BackwardInstrument
@@ -314,12 +313,8 @@ class Session:
         self._flush()
         try:
             self._serve(place)
-        except Stop:
-            if in_background_task():
-                raise cancelled() from None
-            if release_main():
-                raise SystemExit(0) from None  # of which a thread says nothing, as it does of our own class
-            raise
+        except Stop as stop:
+            raise ends_here(stop) from None
         self._recorder.held()
 
     def _hold_here(self) -> None:

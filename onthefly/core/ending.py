@@ -1,4 +1,4 @@
-"""A script that is stopped while it trains in another thread than its main one.
+"""A script that is stopped: by what exception, where it trains.
 
 :class:`~onthefly.errors.Stop` ends the thread that trains, and no more: a main thread that joins it goes on to its own
 end, one that waits for its next result would wait for ever. That one is interrupted as by Ctrl-C.
@@ -12,8 +12,13 @@ import signal
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
+from onthefly.core.kernel import cancelled, in_background_task
 from onthefly.errors import report
+
+if TYPE_CHECKING:
+    from onthefly.errors import Stop
 
 PATIENCE = 3.0
 """Seconds that the main thread may stand at one wait for another thread, once what it waits for was stopped."""
@@ -22,7 +27,15 @@ POLL = 0.2
 WAITS = (threading.__file__, queue.__file__)
 
 
-def release_main() -> bool:
+def ends_here(stop: Stop) -> BaseException:
+    """What to raise in this thread, so that the script ends."""
+    if in_background_task():
+        return cancelled()
+    # Of a plain SystemExit a thread says nothing; of a class of our own it would print a traceback.
+    return SystemExit(0) if _release_main() else stop
+
+
+def _release_main() -> bool:
     """See to it that the main thread does not wait for this one, which is about to end; False: this is that one."""
     if threading.current_thread() is threading.main_thread():
         return False
