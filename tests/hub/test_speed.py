@@ -41,7 +41,8 @@ INSERT INTO metrics_stored SELECT $session, 'baseline', 0, i, i // 100000,
     CASE i WHEN 700001 THEN 99.0 WHEN 300000 THEN 'nan' ELSE random() END
     FROM range($steps) t(i), (SELECT unnest($names) AS name) ORDER BY i // 32, name, i;
 INSERT INTO samples (session, run, rank, step, epoch, backward, phase, loader, position, sample, key, loss, valid,
-    certificate, identity, time, confidence, margin) SELECT $session, 'baseline', 0, i // 128, 9, i // 128, 'train', 'loader0', i % 128,
+    certificate, identity, time, confidence, margin)
+    SELECT $session, 'baseline', 0, i // 128, 9, i // 128, 'train', 'loader0', i % 128,
     hash(i) % 10000000, NULL, -ln(random()), 1, 'exact', 'index', make_timestamptz(1700000000000000), random(),
     3 * random() - 1
     FROM range($samples) t(i);
