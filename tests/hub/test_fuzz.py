@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onthefly.hub import client, columns, evaluations, websocket
+from onthefly.hub import client, columns, evaluations, health, websocket
 from onthefly.hub.columns import BadColumns, Words, backward_columns, metric_columns, sample_columns
 from onthefly.hub.store import Source
 from onthefly.link import frames
@@ -167,6 +167,11 @@ class Grammar:
                 "session": "x", "run": "resume1", "from_run": "baseline", "from_step": self.random.choice([0, 2**62]),
                 "compared": 3, "equal": self.random.choice([2, 3]), "expected": 3, "text": "x", "time": time,
             }},
+            "checked": {"result": {
+                "check": self.random.choice(["numerics", "distribution", ""]), "verdict": "warning", "says": "x\0",
+                "numbers": {"nonfinite": time, "": "x", "hash": True}, "rows": [{"module": "fc", "zeros": time}],
+                "run": "baseline", "step": self.random.choice([1, 2**62]), "time": time, "examination": 1,
+            }},
             "evaluated": {"evaluation": {
                 "kind": "scan", "label": self.random.choice(["scan_1", "", "x" * 99]), "run": "baseline", "step": 1,
                 "epoch": 0, "loader": "loader0", "mode": "eval", "by": "ana", "began": time, "seconds": 1.0, "count": 2,
@@ -222,6 +227,7 @@ def read_as_agent(body: bytes) -> bool:
         elif isinstance(message, Metrics):
             metric_columns(message, 0, Words(), Words())
         else:
+            health.rows([(Source(0, 1, 1), message)])
             evaluations.Rows([(Source(0, 1, 1), message)], Words(), Words(), Words())
     except (FrameError, BadColumns):
         return False

@@ -125,6 +125,11 @@ CASES = {
         ),
         Case("kfold", "three folds, each with a new model of another size, optimizer and loader"),
         Case("maml", "autograd.grad inner loop, functional_call, ChainedScheduler, an iterator class without a loader"),
+        Case(
+            "seventh",
+            "augmentation in 2 workers, AdamW with amsgrad, OneCycleLR, BatchNorm; row 30's script",
+            given=("2", "shuffled"),
+        ),
         Case("sqlite_log", "metrics in an SQLite database that stays open, a lock, a compiled regular expression"),
         Case("thread_trains", "training runs in a thread, its metrics go through a queue"),
         Case(

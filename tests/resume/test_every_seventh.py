@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import FULL
 from tests.reporting import note
-from tests.resume.cases import Case
+from tests.resume.cases import CASES
 from tests.resume.harness import EXACT, prove_on
 from tests.resume.running import LAUNCHED
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not LAUNCHED, reason="nothing can be resumed yet
 @pytest.mark.parametrize("order", ["shuffled", "in order"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_row_30_every_seventh_step_is_a_place_to_go_on_from(workers: int, order: str, tmp_path: Path) -> None:
-    case = Case("seventh", "row 30", given=(str(workers), order))
+    case = CASES["seventh"]._replace(given=(str(workers), order))
     cuts = range(EVERY, STEPS, EVERY)
     results = prove_on(case, list(cuts), tmp_path)
     assert [(result.verdict, result.detail) for result in results] == [(EXACT, "")] * len(cuts)
