@@ -22,6 +22,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::Deprecat
 
 Series = dict[str, list[tuple[int, float]]]
 
+LIVE = ("grad_norm", "weight_norm", "activation_zeros")
+"""Looked at by us now and then: nobody has logged these."""
+
 
 def recorded(kept: Kept) -> Series:
     """Step and value of what was logged, by name, in order."""
@@ -29,6 +32,8 @@ def recorded(kept: Kept) -> Series:
     for message in kept.messages:
         if isinstance(message, Metrics) and message.complete:
             for name, values in message.values.items():
+                if name in LIVE:
+                    continue
                 pairs = zip(array("q", message.step), array("d", values))
                 found.setdefault(name.removeprefix("script/"), []).extend(pairs)
     return found
