@@ -31,6 +31,6 @@ def __getattr__(name: str) -> object:
     """
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    from onthefly.core.collecting import imported
 
-    return getattr(import_module(f"onthefly.{_HOME[name]}"), name)
+    return getattr(imported(f"onthefly.{_HOME[name]}"), name)

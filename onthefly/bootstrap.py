@@ -119,9 +119,9 @@ def _arm(settings: Settings, main: bool) -> str:
         return f"torch {version} is older than {'.'.join(map(str, OLDEST_TORCH))}"
     try:
         if main:
-            from onthefly.sessions import open_session
+            from onthefly.core.collecting import imported
 
-            open_session(settings)
+            imported("onthefly.sessions").open_session(settings)
         else:
             await_training(settings)
     except ImportError as error:
