@@ -84,6 +84,19 @@ def _selected(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout 
     return _dropped({_axis(node._saved_dim, len(before))}, layout, before, after)
 
 
+def _normed(layout: Layout, together: int) -> Layout | None:
+    """So many elements in a row are normalized together: none of them may be of another sample."""
+    return layout if layout.rows == 1 or layout.chunk % together == 0 else None
+
+
+def _layer_normed(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    return _normed(layout, prod(node._saved_normalized_shape))
+
+
+def _group_normed(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
+    return _normed(layout, node._saved_C * node._saved_HxW // node._saved_group)
+
+
 def _stacked(node: Any, layout: Layout, before: Shape, after: Shape) -> Layout | None:
     new = _axis(node._saved_dim, len(after))
     if layout.rows == 1 and not new:
@@ -180,7 +193,7 @@ Maximum Minimum Softmax LogSoftmax SafeSoftmax NativeDropout FusedDropout Dropou
 Lerp Addcmul Addcdiv MaskedFill NanToNum Threshold Prelu MseLoss SmoothL1Loss HuberLoss BinaryCrossEntropy
 BinaryCrossEntropyWithLogits SoftMarginLoss Xlogy Cumsum Hardshrink Softshrink Lgamma Digamma Atan2 Square
 Tril Triu Cumprod Logcumsumexp
-NativeLayerNorm NativeBatchNorm NativeGroupNorm CudnnBatchNorm MiopenBatchNorm BatchNorm FusedRmsNorm RmsNorm Expand
+NativeBatchNorm CudnnBatchNorm MiopenBatchNorm BatchNorm FusedRmsNorm RmsNorm Expand
 Slice Split SplitWithSizes Contiguous GluJvp
 """
 _FIRST = """
@@ -226,6 +239,8 @@ RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
     "PreluKernelBackward0": ((0, same),),
     "TBackward0": ((0, _turned),),
     "PermuteBackward0": ((0, _permuted),),
+    "NativeLayerNormBackward0": ((0, _layer_normed),),
+    "NativeGroupNormBackward0": ((0, _group_normed),),
     "SelectBackward0": ((0, _selected),),
     "UnbindBackward0": ((0, _selected),),
     "StackBackward0": ((0, _stacked), (1, _stacked)),
@@ -253,10 +268,10 @@ SAVED: dict[str, tuple[tuple[str, Rule], ...]] = {
     "ConvolutionBackward0": (("input", first),),
     "MkldnnConvolutionBackward0": (("input", first),),
     "EmbeddingBackward0": (("indices", _entries),),
-    "NativeLayerNormBackward0": (("input", same),),
+    "NativeLayerNormBackward0": (("input", _layer_normed),),
     "NativeBatchNormBackward0": (("input", same),),
     "CudnnBatchNormBackward0": (("input", same),),
-    "NativeGroupNormBackward0": (("input", same),),
+    "NativeGroupNormBackward0": (("input", _group_normed),),
     "BmmBackward0": (("self", last), ("mat2", _second)),
     "MkldnnRnnLayerBackward0": (("input", _recurrent),),
     "CudnnRnnBackward0": (("input", _recurrent),),

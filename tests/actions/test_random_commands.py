@@ -37,7 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 QUICK = ("tabular", "trainer_accumulation")
 
 LOOPS = (
-    "lbfgs_on_batches", "gan", "accumulation", "scaled", "bf16", "two_optimizers", "workers", "sharpness_aware",
+    "lbfgs_on_batches", "gan", "accumulation", "scaled", "bf16", "two_optimizers", "workers",
 )  # fmt: skip
 
 LEFT_OUT = ("deletes_its_batch", "lets_go_of_its_batch", "profiled")

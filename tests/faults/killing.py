@@ -91,7 +91,9 @@ def kill_one(settings: Settings, moment: float, *, both: bool, lying: bool) -> t
         train(session, tells)
     os.close(tells)
     os.set_blocking(told, True)
-    data = os.read(told, 1)  # it has begun to send
+    data = b""
+    while b"a" not in [data[at : at + 1] for at in range(0, len(data), MESSAGE.size)]:
+        data += os.read(told, 1 << 16)  # until something is acknowledged: it has something to lose
     time.sleep(moment)
     os.kill(pid, signal.SIGKILL)
     if both:

@@ -171,8 +171,9 @@ def proved(home: Home, mode: str, number: int) -> None:
     assert found["told"] > 0
 
 
+@FULL
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mode", [*(pytest.param(mode, marks=FULL) for mode in MODES[:3]), *MODES[3:]])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_killed_script_goes_on_and_ends_as_one_that_was_not(home: Home, mode: str) -> None:
     proved(home, mode, 0)
 

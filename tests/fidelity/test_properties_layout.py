@@ -395,6 +395,16 @@ def test_what_a_network_computes_of_a_batch(draw: st.DataObject) -> None:
         check(tied, x, result.detach(), run)
 
 
+@pytest.mark.parametrize("norm", [lambda x: F.group_norm(x, 2), lambda x: F.layer_norm(x, [3])], ids=["group", "layer"])
+def test_what_is_normalized_over_the_samples_is_of_none_of_them(norm: Step) -> None:
+    x = positive(3, 2)
+    seen = (x * torch.nn.Parameter(positive(2))).T[None]  # the samples are the last axis
+    result = norm(seen)
+    assert result.grad_fn is not None
+    assert Paths(deliver(x).find).prove(seen.grad_fn, seen.output_nr, False) is not None
+    assert Paths(deliver(x).find).prove(result.grad_fn, result.output_nr, False) is None
+
+
 def joint(pick: Callable[..., Any], parts: list[torch.Tensor]) -> Callable[[list[torch.Tensor]], torch.Tensor] | None:
     """What a script does with what it computed of several parts of a batch."""
     axis = pick(st.integers(0, max(parts[0].dim() - 1, 0)), "axis")

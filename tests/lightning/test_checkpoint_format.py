@@ -68,15 +68,15 @@ print("rate", again.optimizers[0].param_groups[0]["lr"])
 """
 
 
+@FULL
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("most", [1, pytest.param(9, marks=FULL)])
-def test_lightning_reads_a_checkpoint_and_goes_on_from_it(home: Home, most: int) -> None:
+def test_lightning_reads_a_checkpoint_and_goes_on_from_it(home: Home) -> None:
     for name, text in {"lit": MODULE, "train": TRAIN, "go_on": GO_ON}.items():
         (home.folder / f"{name}.py").write_text(text)
     ran = home.watched("--autosave", "0.1s", "train.py")
     assert ran.code == 0, ran.err
     (parent,) = home.data.glob("sessions/*/checkpoints")
-    for name in folder.names(parent)[:most]:
+    for name in folder.names(parent):
         manifest = folder.manifest(parent / name)
         for file in ("model.ckpt", "model.pt"):
             said = home.run(sys.executable, "-m", "onthefly", "export", "last", "--checkpoint", name, "-o", file)

@@ -11,6 +11,8 @@ export async function open(address, { width = 1400, height = 900, theme = "light
   const wrong = [];
   const own = [new URL(address).origin, framed].filter(Boolean);
   page.on("console", (message) => {
+    // A walk that reads a canvas again and again, to see whether it moves, is told to say so: that is not the page's.
+    if (message.text().includes("willReadFrequently")) return;
     if (["error", "warning"].includes(message.type())) wrong.push(`console: ${message.text()}`);
   });
   page.on("pageerror", (error) => wrong.push(`page error: ${error.message}`));
