@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts import chromium, node
-from tests.conftest import DIGITS, FULL, REPOSITORY
+from tests.conftest import DIGITS, REPOSITORY
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -24,7 +24,6 @@ pytestmark = [
 ]
 
 
-@FULL  # the walk meets a list that is renewed while it ticks boxes, on a slow machine now and then
 @pytest.mark.timeout(240)
 def test_a_person_explores_samples_and_reviews_labels(home: Home) -> None:
     home.start(sys.executable, "-m", "onthefly", str(DIGITS), "--epochs", "100000", ONTHEFLY_STRICT="1")

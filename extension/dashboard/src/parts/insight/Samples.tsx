@@ -122,7 +122,8 @@ interface GalleryProps {
   model: Model;
   session: Session;
   selection: Selection;
-  onSelect: (selection: Selection) => void;
+  /** Of what is chosen then: keys may come faster than the page is drawn. */
+  onSelect: (change: (chosen: Selection) => Selection) => void;
 }
 
 function Gallery({ model, session, selection, onSelect }: GalleryProps) {
@@ -136,11 +137,12 @@ function Gallery({ model, session, selection, onSelect }: GalleryProps) {
   const key = wanted.join();
   useEffect(() => { if (paused) shown.want(wanted, loader); }, [shown, key, loader, paused]);
   const samples = rows.map(({ sample }) => sample);
+  const toggle = (sample: number, range: boolean) => { onSelect((chosen) => chosen.toggle(sample, samples, range)); };
   const onKey = (event: KeyboardEvent) => {
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 6, ArrowUp: -6, PageDown: PAGE, PageUp: -PAGE }[event.key];
-    const sample = rows[at]?.sample ?? null;
-    if (step) explore.look(at + step);
-    else if (event.key.toLowerCase() === "x" && sample !== null) onSelect(selection.toggle(sample, samples, event.shiftKey));
+    const sample = explore.rows[explore.at]?.sample ?? null; // of now, not of when this was drawn
+    if (step) explore.look(explore.at + step);
+    else if (event.key.toLowerCase() === "x" && sample !== null) toggle(sample, event.shiftKey);
     else return;
     event.preventDefault();
   };
@@ -149,7 +151,7 @@ function Gallery({ model, session, selection, onSelect }: GalleryProps) {
     <div>
       {why && <p class="remark" role="status">{why}</p>}
       <ul class="gallery" tabIndex={0} role="listbox" aria-label="The samples that are meant" aria-multiselectable={true} onKeyDown={onKey}>
-        {page.map((row, place) => <Card key={`${row.sample ?? row.key ?? ""}-${from + place}`} model={model} row={row} looked={from + place === at} chosen={row.sample !== null && selection.chosen.has(row.sample)} onLook={(range) => { explore.look(from + place); if (range && row.sample !== null) onSelect(selection.toggle(row.sample, samples, true)); }} onChoose={(range) => { if (row.sample !== null) onSelect(selection.toggle(row.sample, samples, range)); }} />)}
+        {page.map((row, place) => <Card key={`${row.sample ?? row.key ?? ""}-${from + place}`} model={model} row={row} looked={from + place === at} chosen={row.sample !== null && selection.chosen.has(row.sample)} onLook={(range) => { explore.look(from + place); if (range && row.sample !== null) toggle(row.sample, true); }} onChoose={(range) => { if (row.sample !== null) toggle(row.sample, range); }} />)}
       </ul>
       {rows.length > PAGE && (
         <p class="field">
