@@ -16,12 +16,14 @@ from onthefly.actions.gradients import Gradients
 from onthefly.actions.health import Examinations, Sources
 from onthefly.actions.insight import Insight
 from onthefly.actions.optimizers import Optimizers
+from onthefly.actions.recipes import Recipes
 from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
 from onthefly.actions.showing import Showing
 from onthefly.actions.signals import Signals
 from onthefly.actions.subset import Subset
 from onthefly.actions.trial import Trial
 from onthefly.actions.watching import Watchdogs
+from onthefly.actions.work import Work
 from onthefly.core.conditions import Condition
 from onthefly.core.expected import RESUME
 from onthefly.core.gate import LOST, Gate, Plan
@@ -146,7 +148,9 @@ class Control:
         )  # fmt: skip
         sources = Sources(ties, self._optimizers.living, self._losses.between, self._record, self._prepare, self.show)
         self.health = Examinations(gate, sources, self.checkpoints, guard)
-        self.insight = Insight(ties, gate, self.checkpoints, guard)
+        self.work = Work(gate)
+        self.recipes = Recipes(gate, self.work, guard)
+        self.insight = Insight(ties, gate, self.checkpoints, self.recipes, self.work)
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
@@ -172,7 +176,7 @@ class Control:
         else:
             if message.name == "cancel":
                 self.health.cancel()
-            self.insight.heard(message.name)
+            self.work.heard(message.name)
             self.gate.submit(message)
 
     def lost(self) -> None:
@@ -203,7 +207,7 @@ class Control:
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
             keep=self.checkpoints.shown, watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
-            trial=self._trial.info, progress=self.health.progress or self.insight.progress,
+            trial=self._trial.info, progress=self.health.progress or self.work.progress,
             evaluations=self.insight.told,
         )  # fmt: skip
         if controls != self._shown:
@@ -217,7 +221,7 @@ class Control:
         """
         self._proven()
         self.health.close()
-        self.insight.close()
+        self.recipes.close()
         if self.checkpoints.keeping.seconds and error is None:
             _, fault = outcome(self.checkpoints.last, self._ties.place())
             if fault is not None:

@@ -25,9 +25,11 @@ MAX_ROWS = 8192
 class Rows:
     """Collects them, and sends them when there are many."""
 
-    def __init__(self, send: Callable[[Examined], None], about: dict[str, Any]) -> None:
-        """``about``: the fields of :class:`~onthefly.protocol.Examined` that all share."""
-        self._send, self._about = send, about
+    def __init__(
+        self, send: Callable[[Examined], None], about: dict[str, Any], losses: list[Tensor] | None = None
+    ) -> None:
+        """``about``: the fields of :class:`~onthefly.protocol.Examined` that all share; ``losses`` takes those, too."""
+        self._send, self._about, self._losses = send, about, losses
         self.first = 0
         """Place of the next row that is sent."""
         self._reads: list[tuple[Read, int]] = []
@@ -39,6 +41,8 @@ class Rows:
         if batch.values is None and vectors is None:
             return
         self._reads.append((batch._replace(seen=None), rows))
+        if self._losses is not None and batch.values is not None:
+            self._losses.append(batch.values[:rows])
         if vectors is not None:
             self._vectors.append(vectors[:rows].float().cpu())
         self._rows += rows

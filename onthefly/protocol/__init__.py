@@ -44,7 +44,6 @@ from onthefly.protocol.bundles import (
 )
 from onthefly.protocol.client import (
     Admitted,
-    Branch,
     ClientMessage,
     Column,
     ColumnsHeader,
@@ -107,6 +106,18 @@ from onthefly.protocol.explore import (
 )
 from onthefly.protocol.health import Checked, HealthResult, HealthResults, Value, Verdict
 from onthefly.protocol.insight import Evaluated, EvaluationInfo, Evaluations, Examined, ProgressInfo
+from onthefly.protocol.runs import (
+    Branch,
+    Compare,
+    Compared,
+    ComparedPart,
+    ComparedRun,
+    Comparison,
+    Fork,
+    Merge,
+    RunState,
+    Switch,
+)
 from onthefly.protocol.shown import CLIENT_TYPES
 from onthefly.protocol.words import (
     CERTIFICATES,
@@ -174,6 +185,11 @@ __all__ = [
     "CommandAnswered",
     "CommandArguments",
     "CommandRequest",
+    "Compare",
+    "Compared",
+    "ComparedPart",
+    "ComparedRun",
+    "Comparison",
     "Controlled",
     "Controls",
     "Decision",
@@ -189,6 +205,7 @@ __all__ = [
     "Failed",
     "Fault",
     "Finding",
+    "Fork",
     "HealthResult",
     "HealthResults",
     "Hello",
@@ -209,6 +226,7 @@ __all__ = [
     "Logs",
     "Losses",
     "Lost",
+    "Merge",
     "Metrics",
     "Notice",
     "Noticed",
@@ -230,6 +248,7 @@ __all__ = [
     "Receipted",
     "Records",
     "Run",
+    "RunState",
     "Runs",
     "SampleMap",
     "Selected",
@@ -250,6 +269,7 @@ __all__ = [
     "Stream",
     "Subscribe",
     "SubsetInfo",
+    "Switch",
     "Tag",
     "TagRequest",
     "Tags",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Union  # msgspec evaluates these, on Python 3.9 too
+from typing import Any, Optional, Union  # msgspec evaluates these, on Python 3.9 too
 
 import msgspec
 
 from onthefly.protocol.control import Controls, JournalEntry, ReceiptInfo
 from onthefly.protocol.health import Checked
 from onthefly.protocol.insight import Evaluated, Examined
+from onthefly.protocol.runs import Branch
 from onthefly.protocol.words import Answer, State, Stream
 
 # Agent to hub.
@@ -132,6 +133,8 @@ class Described(msgspec.Struct, kw_only=True):
     parent: str = ""
     """The run that this one goes on from, as far as ``step``; empty: it begins anew."""
     step: int = 0
+    branch: Optional[Branch] = None
+    """What more there is to say of it; told again when there is more."""
 
 
 class Noticed(msgspec.Struct, kw_only=True):

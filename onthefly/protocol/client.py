@@ -7,6 +7,7 @@ from typing import Any, Literal, Optional, Union  # msgspec evaluates these, on 
 import msgspec
 
 from onthefly.protocol.control import Controls, ReceiptInfo
+from onthefly.protocol.runs import Branch
 from onthefly.protocol.words import Answer, State, Stream
 
 
@@ -48,15 +49,6 @@ class Rank(msgspec.Struct, kw_only=True):
     """It has recorded steps or backward calls; a launcher (torchrun) has none."""
     start: int = 0
     """Which start of the session it belongs to: 0, then one more for each time that it was taken up again."""
-
-
-class Branch(msgspec.Struct, kw_only=True):
-    """A run that goes on from a step of another."""
-
-    run: str
-    parent: str
-    step: int
-    """Finished steps of the parent that are its own too."""
 
 
 class Session(msgspec.Struct, kw_only=True):

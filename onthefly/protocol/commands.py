@@ -26,6 +26,7 @@ from onthefly.protocol.given import (
     Weight,
 )
 from onthefly.protocol.health import Health
+from onthefly.protocol.runs import Compare, Fork, Merge, Switch
 from onthefly.protocol.words import Whole
 
 
@@ -190,11 +191,11 @@ COMMANDS: dict[str, type[CommandArguments]] = {
     "set": Set, "clip": Clip, "freeze": Freeze, "unfreeze": Unfreeze, "subset": Subset,
     "checkpoint": Checkpoint, "keep": Keep, "drop": Drop, "rewind": Rewind, "reset": Reset, "trial": Trial,
     "choose": Choose, "watch": Watch, "diagnose": Diagnose, "health": Health, "test": Test, "scan": Scan,
-    "show": Show,
+    "show": Show, "fork": Fork, "switch": Switch, "compare": Compare, "merge": Merge,
 }  # fmt: skip
 """What each command is called."""
 
-CHANGES = frozenset({"set", "clip", "freeze", "unfreeze", "subset", "rewind", "choose"})
+CHANGES = frozenset({"set", "clip", "freeze", "unfreeze", "subset", "rewind", "choose", "fork", "switch", "merge"})
 """What alters training: each is journaled, and repeated by ``--replay``."""
 
 

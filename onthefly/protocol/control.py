@@ -8,6 +8,7 @@ import msgspec
 
 from onthefly.protocol.given import AlarmAction
 from onthefly.protocol.insight import ProgressInfo
+from onthefly.protocol.runs import RunState
 
 
 class PlannedPause(msgspec.Struct, kw_only=True):
@@ -39,7 +40,7 @@ class CheckpointInfo(msgspec.Struct, kw_only=True):
     step: int
     epoch: int
     time: float
-    why: Literal["asked", "every", "pause", "signal", "trial", "end"]
+    why: Literal["asked", "every", "pause", "signal", "trial", "end", "run"]
     memory: int
     """Bytes in memory."""
     disk: int
@@ -154,6 +155,8 @@ class Controls(msgspec.Struct, kw_only=True):
     """Of the test, scan or health check that runs, or waits for steps."""
     evaluations: int = 0
     """Tests and scans that are over, and changes to them: clients ask for them again when it grows."""
+    runs: list[RunState] = []
+    """That this process holds: the current one, and those that can be switched to, compared and merged."""
 
 
 class JournalEntry(msgspec.Struct, kw_only=True):

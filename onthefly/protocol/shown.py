@@ -24,11 +24,12 @@ from onthefly.protocol.control import Journal
 from onthefly.protocol.explore import EXPLORE_TYPES
 from onthefly.protocol.health import HealthResults
 from onthefly.protocol.insight import Evaluations
+from onthefly.protocol.runs import Comparison
 from onthefly.protocol.words import Answer
 
 CLIENT_TYPES = (
-    Admitted, Answer, CommandRequest, ErrorAnswer, Evaluations, ExportRequest, HealthResults, HubStatus,
-    Journal, Logs,
-    Losses, OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent, ColumnsHeader,
+    Admitted, Answer, CommandRequest, Comparison, ErrorAnswer, Evaluations, ExportRequest, HealthResults, HubStatus,
+    Journal, Logs, Losses, OriginRequest, Pass, PinRequest, Runs, Series, Sessions, Storage, ClientMessage, HubEvent,
+    ColumnsHeader,
     *COMMANDS.values(), *EXPLORE_TYPES,
 )  # fmt: skip

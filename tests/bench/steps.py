@@ -40,7 +40,7 @@ def switch(on: bool) -> None:
         return
     *slotted, optimizer = session._instruments
     for instrument in slotted:
-        for slot in instrument._slots:
+        for slot in getattr(instrument, "_slots", ()):  # the signals' has none, and costs no step anything
             if on or slot._before is not _MISSING:
                 setattr(slot.owner, slot.name, slot._ours if on else slot._before)
             else:

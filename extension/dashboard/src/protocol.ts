@@ -18,11 +18,24 @@ export interface Answer {
   result?: Record<string, unknown>;
 }
 
-/** A run that goes on from a step of another. */
+/** A run that goes on from a step of another, or was made of several. */
 export interface Branch {
   run: string;
   parent: string;
   step: number;
+  kind?: "" | "fork" | "merge" | "reset" | "resume" | "rewind";
+  parents?: string[];
+  checkpoint?: string;
+  selection?: string;
+  samples?: number;
+  loader?: string;
+  changes?: Record<string, unknown>;
+  budget?: string;
+  strategy?: string;
+  verdict?: string;
+  trained?: number;
+  by?: string;
+  time?: number;
 }
 
 /** End the test, scan or health check that runs, keeping its results so far; else forget pauses set for later. */
@@ -41,7 +54,7 @@ export interface CheckpointInfo {
   step: number;
   epoch: number;
   time: number;
-  why: "asked" | "end" | "every" | "pause" | "signal" | "trial";
+  why: "asked" | "end" | "every" | "pause" | "run" | "signal" | "trial";
   memory: number;
   disk: number;
   state: "durable" | "failed" | "memory" | "writing";
@@ -101,6 +114,47 @@ export interface CommandRequest {
   by?: string;
 }
 
+/** At a pause: test several runs on the same samples; ``GET .../comparison`` puts them side by side. */
+export interface Compare {
+  runs: string[];
+  loader?: string;
+}
+
+/** One run on one part of the samples. */
+export interface Compared {
+  loss: number | null;
+  accuracy?: number | null;
+  difference?: number | null;
+  low?: number | null;
+  high?: number | null;
+  wins?: number;
+  losses?: number;
+}
+
+/** One part of the samples. */
+export interface ComparedPart {
+  name: string;
+  count: number;
+  runs: Compared[];
+}
+
+/** One of the runs side by side. */
+export interface ComparedRun {
+  run: string;
+  evaluation: string;
+  step: number;
+}
+
+/** ``GET /api/v1/sessions/{id}/comparison?runs&loader&select``: the newest tests of these runs side by side. */
+export interface Comparison {
+  session: string;
+  loader: string;
+  runs: ComparedRun[];
+  parts: ComparedPart[];
+  select?: string;
+  verdict: string;
+}
+
 /** All of it; sent whole whenever something changed. */
 export interface Controls {
   pauses?: PlannedPause[];
@@ -116,6 +170,7 @@ export interface Controls {
   trial?: TrialInfo | null;
   progress?: ProgressInfo | null;
   evaluations?: number;
+  runs?: RunState[];
 }
 
 /** At a pause: run the script's next step again, and name the first operation whose result is not finite. */
@@ -190,6 +245,22 @@ export interface Finding {
   time: number;
   text: string;
   flight?: string;
+}
+
+/** At a pause: train a run of its own, by the script's own step; the script's loop stands still meanwhile. */
+export interface Fork {
+  name?: string;
+  checkpoint?: string;
+  select?: string;
+  samples?: number[];
+  loader?: string;
+  steps?: number | null;
+  epochs?: number | null;
+  minutes?: number | null;
+  settings?: Record<string, number | number[]>;
+  optimizer?: number;
+  seed?: number;
+  parallel?: boolean;
 }
 
 /** Keep parameters as they are, by name: ``encoder.*``; their gradients are left out of each step. */
@@ -341,6 +412,19 @@ export interface Lost {
   backwards: number;
 }
 
+/** At a pause: make one model of several runs; it is taken where it is not worse than its parents. */
+export interface Merge {
+  strategy: string;
+  runs: string[];
+  name?: string;
+  weights?: number[];
+  loader?: string;
+  parameters?: Record<string, number>;
+  optimizer?: "keep" | "mean" | "reset";
+  seed?: number;
+  force?: boolean;
+}
+
 /** A :class:`Noticed` as clients see it. */
 export interface Notice {
   text: string;
@@ -455,6 +539,16 @@ export interface Run {
   samples: number;
   first_step: number;
   last_step: number;
+}
+
+/** A run that this process holds. */
+export interface RunState {
+  run: string;
+  current: boolean;
+  step: number;
+  checkpoint?: string;
+  back?: boolean;
+  reason?: string;
 }
 
 /** ``GET /api/v1/sessions/{id}/runs``. */
@@ -669,6 +763,11 @@ export interface SubsetInfo {
   count: number;
   loader: string;
   since: number;
+}
+
+/** At a pause: go on with another run, from its own state, where it was left. */
+export interface Switch {
+  run: string;
 }
 
 /** One sample's. */
