@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
-from onthefly.hub import commands, evaluations, health, journal, logs, openapi, queries, resumes, tables
+from onthefly.hub import branches, commands, evaluations, health, journal, logs, openapi, queries, resumes, tables
 from onthefly.hub.auth import BUNDLE_TYPE, FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.explore_api import ExploreApi
@@ -158,8 +158,9 @@ class Api:
         """The runs of a session."""
         live = self._find(request)
         found = await self._keeper.read(live, queries.runs)
+        parents = branches.parents(live.info)
         for run in found.runs:
-            run.parents = [parent for parent, _ in live.line(run.name)[:1]]
+            run.parents = parents.get(run.name, [])
         return _json(found)
 
     async def metrics(self, request: web.Request) -> web.Response:
