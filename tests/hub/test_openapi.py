@@ -82,7 +82,7 @@ def test_commands_are_told_by_their_names() -> None:
     value = DOCUMENT["components"]["schemas"]["Set"]["properties"]["value"]
     assert value == {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]}
     assert [choice["title"] for choice in choices if "args" in choice["required"]] == [
-        "set", "freeze", "subset", "drop", "trial", "choose", "watch", "show",
+        "set", "freeze", "subset", "drop", "trial", "choose", "watch", "show", "switch", "compare", "merge",
     ]  # fmt: skip
 
 
