@@ -10,6 +10,7 @@ from aiohttp import web
 
 from onthefly.errors import UsageError
 from onthefly.hub import tables, tags
+from onthefly.hub.comparison import Comparer
 from onthefly.hub.maps import DEFAULT_POINTS, MAX_POINTS, METHODS
 from onthefly.hub.requests import body, form, json_answer, run_of, whole, word
 from onthefly.protocol import PHASES, SelectionRequest, TagRequest
@@ -29,6 +30,7 @@ class ExploreApi:
         self._registry = registry
         self._keeper = keeper
         self._explorer = explorer
+        self._comparer = Comparer(keeper, explorer)
 
     async def selection(self, request: web.Request) -> web.Response:
         """A short selection, as a table."""
@@ -92,6 +94,12 @@ class ExploreApi:
             live, run_of(request, live), request.query.get("evaluation", ""), word(request, "method", "pca", METHODS),
             whole(request, "clusters", 1, 64, 8), whole(request, "points", 1, MAX_POINTS, DEFAULT_POINTS),
         ))  # fmt: skip
+
+    async def comparison(self, request: web.Request) -> web.Response:
+        """Runs side by side."""
+        live, runs = self._find(request), request.query.get("runs", "").split(",")
+        loader, select = (request.query.get(name, "") for name in ("loader", "select"))
+        return json_answer(await self._comparer.compare(live, runs, loader, select))
 
     def _find(self, request: web.Request) -> LiveSession:
         return self._registry.find(request.match_info["id"])
