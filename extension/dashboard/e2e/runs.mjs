@@ -169,6 +169,7 @@ check((await dialog.getByLabel("On", { exact: true }).inputValue()).startsWith("
 check(/loss=3\.\d+: \(train, epoch 2\), 24 samples/.test(await dialog.innerText()), "and what they are");
 await dialog.getByLabel("Name").fill("fork1");
 await dialog.getByRole("button", { name: "Fork", exact: true }).click();
+await until("a fork on these very samples", async () => newest("fork")?.samples?.length === 24);
 await until("a name that is taken", says("dialog .said.wrong", /there is a run fork1 already[\s\S]*take another name/));
 await dialog.getByLabel("Name").fill("");
 await dialog.getByLabel("From").selectOption("baseline-800");

@@ -3,6 +3,7 @@ import type { Command } from "./commands";
 import { name, number, numbers, positive, whole, type Read } from "./forms";
 import { common } from "./groups";
 import type { Merge, ParameterGroup } from "./protocol";
+import { MAX_SAMPLES } from "./selection";
 
 /** As typed; empty is what nothing is said of. */
 export interface ForkForm {
@@ -38,8 +39,26 @@ export function fork(form: ForkForm, groups: readonly ParameterGroup[]): Filled 
   ]);
   if (wrong) return wrong;
   const [select, loader] = [form.select.trim(), form.loader.trim()];
-  Object.assign(args, form.checkpoint && { checkpoint: form.checkpoint }, select && { select }, loader && { loader }, form.optimizer && { optimizer: Number(form.optimizer) });
+  const samples = listed(select);
+  Object.assign(args, form.checkpoint && { checkpoint: form.checkpoint }, samples ? { samples } : select && { select }, loader && { loader }, form.optimizer && { optimizer: Number(form.optimizer) });
   return { command: { name: "fork", args } };
+}
+
+/**
+ * The indices of a selection that is nothing but a list of them: these samples are meant, whether or not the run has been
+ * trained on them, as words would want. Null: it is words, or longer than a message.
+ */
+function listed(select: string): number[] | null {
+  const [, list] = /^sample=(\d+(?::\d+)?(?:,\d+(?::\d+)?)*)$/.exec(select) ?? [];
+  if (!list) return null;
+  const found = new Set<number>();
+  for (const part of list.split(",")) {
+    const [from = 0, to = from] = part.split(":").map(Number);
+    if (to - from >= MAX_SAMPLES) return null;
+    for (let sample = from; sample <= to; sample++) found.add(sample);
+    if (found.size > MAX_SAMPLES) return null;
+  }
+  return [...found].sort((a, b) => a - b);
 }
 
 interface Parameter {
@@ -69,9 +88,9 @@ const weight = (text: string): Read<number> => {
   const read = number(text);
   return read.fault === undefined && read.value < 0 ? { fault: "0 or more" } : read;
 };
-const SAMPLES: Parameter = { name: "samples", says: "samples that are looked at", example: "", read: (text) => whole(text, 1, "samples") };
+const SAMPLES: Parameter = { name: "samples", says: "samples that are looked at", example: "512", read: (text) => whole(text, 1, "samples") };
 
-/** As `onthefly/merging/table.py` has them. */
+/** As `onthefly/merging/table.py` has them, with what is taken where nothing is said. */
 export const STRATEGIES: Strategy[] = [
   { name: "uniform", says: "the mean of all", parameters: [] },
   { name: "weighted", says: "the mean, each by its share", parameters: [], weighted: true },
@@ -82,7 +101,7 @@ export const STRATEGIES: Strategy[] = [
   { name: "dare", says: "a random part of the changes, scaled up", parameters: [{ name: "drop", says: "share of the changes that is dropped", example: "0.9", read: share("drop") }], weighted: true, draws: true },
   { name: "slerp", says: "along the arc between two", parameters: [{ name: "t", says: "0 is the first, 1 the second", example: "0.5", read: share("t") }], exactly: 2 },
   { name: "adapters", says: "the mean of adapters on one model", parameters: [], weighted: true },
-  { name: "distill", says: "a student of all of them, for some steps", parameters: [{ name: "steps", says: "how long", example: "", read: (text) => whole(text, 1, "steps") }, { name: "lr", says: "learning rate of the student", example: "", read: positive }], draws: true },
+  { name: "distill", says: "a student of all of them, for some steps", parameters: [{ name: "steps", says: "how long", example: "100", read: (text) => whole(text, 1, "steps") }, { name: "lr", says: "learning rate of the student", example: "1e-3", read: positive }, { name: "temperature", says: "how much the teachers' lesser classes count", example: "2", read: positive }], draws: true },
 ];
 
 export const OPTIMIZERS: Record<NonNullable<Merge["optimizer"]>, string> = { reset: "begins anew", keep: "is that of the current run", mean: "is the mean of the parents'" };

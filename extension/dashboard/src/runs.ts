@@ -4,14 +4,12 @@ import type { Asked } from "./commands";
 import type { Meant, Request } from "./explore";
 import { NotServed, why, type Hub } from "./hub";
 import type { Comparison, Run, Runs, Selected, Series as Table, Session } from "./protocol";
+import { MAX_SAMPLES } from "./selection";
 import { named } from "./tagging";
 
 const POINTS = 200;
 /** With so many runs or fewer, the losses of all are asked for; of more, those that are looked at. */
 const FEW = 24;
-/** Samples that are named one by one; what is longer is better tagged. */
-const NAMED = 20_000;
-const LETTERS = 60_000;
 const EVERY_MS = 3000;
 
 /** A run's losses, as few points. */
@@ -20,6 +18,8 @@ export interface Known {
   backwards: number;
   values: number[];
   last: number | null;
+  /** It is the mean of several. */
+  mean: boolean;
 }
 
 /** What the dialog of a fork begins with. */
@@ -57,6 +57,8 @@ export class RunStore {
   private asked: Side | null = null;
   /** The command that was asked for the tests, and of what; none once its answer was taken. */
   private waits: (Side & { id: string }) | null = null;
+  /** What is compared once there are so many tests: the script does some steps before it can make them. */
+  private later: (Side & { tests: number }) | null = null;
   private drawn = "";
   private looked = 0;
   private busy = false;
@@ -70,13 +72,13 @@ export class RunStore {
   /** As the hub has it, whichever run is looked at. */
   follow(session: Session): void {
     if (session.id !== this.session?.id) {
-      Object.assign(this, { recorded: [], losses: new Map(), chosen: [], at: "", comparison: null, fault: "", forking: null, merging: null, on: { loader: "", select: "" }, waits: null, asked: null, drawn: "" });
+      Object.assign(this, { recorded: [], losses: new Map(), chosen: [], at: "", comparison: null, fault: "", forking: null, merging: null, on: { loader: "", select: "" }, waits: null, later: null, asked: null, drawn: "" });
     }
-    const tests = session.controls?.evaluations ?? 0;
-    const before = this.session?.controls?.evaluations ?? 0;
-    const same = session.id === this.session?.id;
     this.session = session;
-    if (same && tests !== before && this.asked) void this.compare(this.asked); // what it waited for may have come
+    const { later } = this;
+    if (!later || tests(session) < later.tests) return;
+    this.later = null;
+    void this.compare(later);
   }
 
   /** The losses of all that are few are asked for until the returned function is called. */
@@ -136,7 +138,7 @@ export class RunStore {
       const table = (await this.hub.get(`sessions/${session.id}/metrics?name=loss&run=${run}&points=${POINTS}`)) as Table;
       if (session.id !== this.session?.id) return;
       const values = table.value.filter((value) => typeof value === "number");
-      this.losses = new Map(this.losses).set(run, { backwards, values, last: values[values.length - 1] ?? null });
+      this.losses = new Map(this.losses).set(run, { backwards, values, last: values[values.length - 1] ?? null, mean: table.bucketed });
       this.changed();
     } catch {
       // The next round asks again; a hub that is gone shows as a lost connection.
@@ -157,6 +159,10 @@ export class RunStore {
     const { waits } = this;
     if (!waits || answered?.id !== waits.id || answered.state !== "applied") return;
     this.waits = null;
+    if (answered.answer?.result?.["waits"]) {
+      this.later = { ...waits, tests: tests(this.session) + waits.runs.length };
+      return;
+    }
     const loader = answered.answer?.result?.["loader"];
     void this.compare({ ...waits, loader: typeof loader === "string" ? loader : waits.loader });
   }
@@ -165,7 +171,7 @@ export class RunStore {
   async compare(asked: Side): Promise<void> {
     const { session } = this;
     if (!session) return;
-    this.asked = asked;
+    [this.asked, this.later] = [asked, null];
     const query = new URLSearchParams({ runs: asked.runs.join(","), ...(asked.loader && { loader: asked.loader }), ...(asked.select && { select: asked.select }) });
     try {
       const found = (await this.hub.get(`sessions/${session.id}/comparison?${query.toString()}`)) as Comparison;
@@ -189,9 +195,9 @@ export class RunStore {
   }
 
   /**
-   * Open the dialog on what is selected in a list, a histogram or a map. A fork selects by the newest losses of training
-   * of the current run: what was selected otherwise is named sample by sample, or it would mean others. Returns why there
-   * is no such fork; empty: the dialog is open.
+   * Open the dialog on what is selected in a list, a histogram or a map. The words of a fork are looked up in the newest
+   * losses of training of the current run: what was selected otherwise is named sample by sample, or it would mean
+   * others. Returns why there is no such fork; empty: the dialog is open.
    */
   async forkOn(request: Request, run: string): Promise<string> {
     const { session } = this;
@@ -202,7 +208,7 @@ export class RunStore {
       return "";
     }
     try {
-      const found = (await this.hub.ask("POST", `sessions/${session.id}/selection`, { ...request, run, limit: NAMED })) as Selected;
+      const found = (await this.hub.ask("POST", `sessions/${session.id}/selection`, { ...request, run, limit: MAX_SAMPLES })) as Selected;
       return session.id === this.session?.id ? this.open(found, `${evaluation || phase}${epoch === null ? "" : `, epoch ${epoch}`}${run === session.run ? "" : `, run ${run}`}`) : "";
     } catch (error) {
       return why(error, "selections");
@@ -213,12 +219,15 @@ export class RunStore {
     const found = rows as unknown as Meant[];
     const unnamed = found.filter(({ sample, identity }) => sample === null || identity !== "index").length;
     const loaders = [...new Set(found.map(({ loader }) => loader ?? ""))];
-    const text = unnamed ? "" : named(found);
     if (!count) return "No sample is selected.";
     if (unnamed) return `Of ${unnamed} of these samples the index is not known: they cannot be forked on.`;
     if (loaders.length > 1) return `These samples are of several loaders (${loaders.join(", ")}): select those of one.`;
-    if (found.length < count || text.length > LETTERS) return `${count} samples are too many to be named one by one: put a tag on them, and fork on tag=NAME.`;
-    this.fork({ select: text, loader: loaders[0] ?? "", says: `${select || "all"} (${of}), ${count} samples` });
+    if (found.length < count) return `${count} samples are too many to be named one by one (at most ${MAX_SAMPLES}): select fewer, or put a tag on them and fork on tag=NAME.`;
+    this.fork({ select: named(found), loader: loaders[0] ?? "", says: `${select || "all"} (${of}), ${count} samples` });
     return "";
   }
+}
+
+function tests(session: Session | null): number {
+  return session?.controls?.evaluations ?? 0;
 }

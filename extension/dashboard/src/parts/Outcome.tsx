@@ -43,10 +43,17 @@ export function applied({ command, answer }: Asked): string {
   const [before, after] = [record(result["before"]), record(result["after"])];
   const what = Object.keys(after).length ? words({ name: command.name, args: { ...command.args }, before, after }) : command.name;
   if (typeof result["verdict"] === "string") return `${command.name}: ${result["verdict"]}`;
+  if (typeof result["run"] === "string") return `${command.name}: ${result["run"]}${made(result)}`;
   if (result["waits"]) return `${command.name}: waits until the script has shown how its step goes; what comes of it is told here and as a notice`;
   const planned = typeof result["planned"] === "string" ? `holds at ${result["planned"]}` : "";
   const step = answer?.step ?? -1;
   return [planned || (what === command.name ? `${what}: done` : what), step >= 0 ? `at step ${format.count(step)}` : ""].filter(Boolean).join(planned ? ", asked " : " ");
+}
+
+/** Of a run that was made. */
+function made({ steps, loss, partial }: Record<string, unknown>): string {
+  const trained = typeof steps === "number" ? ` is trained, ${format.counted(steps, "step")}` : "";
+  return trained + (typeof loss === "number" ? `, loss ${format.loss(loss)}` : "") + (typeof partial === "string" ? `; ${partial}` : "");
 }
 
 function record(value: unknown): Record<string, unknown> {

@@ -23,7 +23,7 @@ export function Detail({ model, session, node }: DetailProps) {
       {known && known.values.length > 1 && (
         <figure class="losses">
           <Spark values={known.values} />
-          <figcaption>{`loss, with what it began from; last ${format.loss(known.last)}`}</figcaption>
+          <figcaption>{`loss, with what it began from; last ${format.loss(known.last)}${known.mean ? ", the mean of several steps" : ""}`}</figcaption>
         </figure>
       )}
       <p class="field">

@@ -43,7 +43,7 @@ export function ForkFields({ model, session, forking }: ForkProps) {
             </span>
           </div>
           <Line label="On" value={form.select} example="all samples" wide first title="As in Samples: worst=100, loss=2:, class=3,5, tag=label:wrong, sample=7,10:19" onValue={(select) => { edit({ select }); }} />
-          <small class="hint">{forking.says && form.select === forking.select ? `That is: ${forking.says}.` : "Terms side by side, as in Samples: worst=100 class=3,5 !tag=label:wrong; by the newest losses of training."}</small>
+          <small class="hint">{forking.says && form.select === forking.select ? `That is: ${forking.says}.` : "Terms side by side, as in Samples: worst=100 class=3,5 !tag=label:wrong; by the newest losses of training of the run that it begins from."}</small>
           <div class="pair three" role="group" aria-label="How long">
             <Line label="For" value={form.steps} example="–" unit="steps" wrong={fault?.field === "steps"} onValue={(steps) => { edit({ steps }); }} />
             <Line label="or" value={form.epochs} example={form.steps || form.minutes ? "–" : "1"} unit="epochs" wrong={fault?.field === "epochs"} onValue={(epochs) => { edit({ epochs }); }} />

@@ -10,7 +10,8 @@ const LETTERS = 17;
 interface GraphProps {
   model: Model;
   nodes: readonly Node[];
-  loss: (node: Node) => number | null;
+  /** Its newest, in words; empty: not known. */
+  loss: (node: Node) => string;
   /** The pointer is over it; empty: over none. */
   onHover: (run: string) => void;
 }
@@ -59,7 +60,7 @@ function within(from: number, size: number, middle: number, width: number): numb
 interface BoxProps {
   node: Node;
   spot: { x: number; y: number };
-  loss: number | null;
+  loss: string;
   looked: boolean;
   /** Among the chosen; -1: it is not. */
   order: number;
@@ -70,7 +71,7 @@ interface BoxProps {
 function Box({ node, spot, loss, looked, order, onChoose, onHover }: BoxProps) {
   const { run, kind, step, current, held } = node;
   const words = [kind || "first run", step === null ? "" : `step ${format.count(step)}`].filter(Boolean).join(" · ");
-  const label = [run, words, loss === null ? "" : `loss ${format.loss(loss)}`, current ? "current" : held ? "held" : ""].filter(Boolean).join(", ");
+  const label = [run, words, loss, current ? "current" : held ? "held" : ""].filter(Boolean).join(", ");
   const chosen = order >= 0;
   return (
     <g
@@ -83,7 +84,7 @@ function Box({ node, spot, loss, looked, order, onChoose, onHover }: BoxProps) {
       <circle class="mark" cx="16" cy="18" r="4.5" />
       <text class="name" x="28" y="22">{run.length > LETTERS ? `${run.slice(0, LETTERS - 1)}…` : run}</text>
       <text class="words" x="12" y="40">{words}</text>
-      <text class="words" x="12" y="55">{loss === null ? "" : `loss ${format.loss(loss)}`}</text>
+      <text class="words" x="12" y="55">{loss}</text>
       {chosen && <g transform={`translate(${NODE_WIDTH - 16} 16)`}><circle class="order" r="9" /><text class="number" y="4">{order + 1}</text></g>}
     </g>
   );

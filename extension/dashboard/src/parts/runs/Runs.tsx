@@ -5,6 +5,7 @@ import * as format from "../../format";
 import { lineage, MAX_RUNS, unfit, type Node } from "../../lineage";
 import type { Model } from "../../model";
 import type { Session } from "../../protocol";
+import type { Known } from "../../runs";
 import { Outcome } from "../Outcome";
 import { Progress } from "../Progress";
 import type { TabProps } from "../Tabs";
@@ -18,7 +19,7 @@ export function Runs({ model, session: viewed }: TabProps) {
   const [over, setOver] = useState("");
   useEffect(() => runs.watch(), [runs]);
   const nodes = lineage(session, runs.recorded);
-  const loss = ({ run, current }: Node) => (current ? session.loss : (runs.losses.get(run)?.last ?? null));
+  const loss = ({ run, current }: Node) => (current ? (session.loss === null ? "" : `loss ${format.loss(session.loss)}`) : newest(runs.losses.get(run)));
   const shown = nodes.find(({ run }) => run === over) ?? nodes.find(({ run }) => run === runs.at) ?? nodes.find(({ current }) => current);
   const chosen = runs.chosen.flatMap((run) => nodes.find((node) => node.run === run) ?? []);
   return (
@@ -28,7 +29,11 @@ export function Runs({ model, session: viewed }: TabProps) {
         <div class="sides lines">
           <div>
             <Graph model={model} nodes={nodes} loss={loss} onHover={setOver} />
-            <p class="legend keys-of"><i class="dot-of current" aria-hidden="true" />current <i class="dot-of held" aria-hidden="true" />held by the script's process <i class="dot-of" aria-hidden="true" />its records only</p>
+            <p class="keys-of">
+              <span class="legend"><i class="dot-of current" aria-hidden="true" />current</span>
+              <span class="legend"><i class="dot-of held" aria-hidden="true" />held by the script's process</span>
+              <span class="legend"><i class="dot-of" aria-hidden="true" />its records only</span>
+            </p>
           </div>
           {shown && <Detail model={model} session={session} node={shown} />}
         </div>
@@ -36,6 +41,11 @@ export function Runs({ model, session: viewed }: TabProps) {
       <Comparison model={model} />
     </section>
   );
+}
+
+function newest(known: Known | undefined): string {
+  if (!known || known.last === null) return "";
+  return known.mean ? `loss ≈ ${format.figure(known.last)}` : `loss ${format.loss(known.last)}`;
 }
 
 function Alone({ session }: { session: Session }) {
@@ -61,6 +71,7 @@ function Acts({ model, session, chosen, several }: { model: Model; session: Sess
   const { runs } = model;
   const { loader, select } = runs.on;
   const names = chosen.map(({ run }) => run);
+  const forks = chosen.flatMap(({ run, branch }) => (branch?.kind === "fork" && branch.samples ? [run] : []));
   const off = model.connection !== "open";
   const reason = unfit(session, chosen);
   const paused = session.state === "paused";
@@ -88,7 +99,8 @@ function Acts({ model, session, chosen, several }: { model: Model; session: Sess
         <span class="field under">
           <button disabled={off || reason !== "" || model.commands.pending(COMPARE) !== null} title={reason || `Test each on the same samples, beside ${names[0] ?? ""}`} onClick={() => { compare(true); }}>Compare</button>
           <label>on <input type="text" class="short" value={loader} placeholder="validation" aria-label="Loader" title="loader1, ..., or the name of its variable; empty: one that is not trained on" onInput={({ currentTarget }) => { runs.say({ loader: currentTarget.value }); }} /></label>
-          <label>slice <input type="text" class="short" value={select} placeholder="class=3,5" aria-label="Slice" spellcheck={false} title="A selection of its samples that is looked at beside the rest" onInput={({ currentTarget }) => { runs.say({ select: currentTarget.value }); }} /></label>
+          <label>slice <input type="text" class="short" list="slices" value={select} placeholder={forks[0] ?? "class=3,5"} aria-label="Slice" spellcheck={false} title="Looked at beside the rest: a selection of the samples that are tested, or a fork for those that it was trained on" onInput={({ currentTarget }) => { runs.say({ select: currentTarget.value }); }} /></label>
+          <datalist id="slices">{forks.map((run) => <option key={run} value={run} />)}</datalist>
           <button class="quiet" disabled={chosen.length > MAX_RUNS} title="Nothing is run: from the newest test that each has" onClick={() => { compare(false); }}>newest tests</button>
           <button disabled={off || reason !== ""} title={reason || "One model of these, tested before it is taken"} onClick={() => { runs.merge(names); }}>Merge…</button>
           {reason && <small>{`${reason}.`}</small>}
