@@ -117,6 +117,7 @@ async function explored(page, label) {
   await page.mouse.down();
   for (const [dx, dy] of [[width / 2, 4], [width / 2, height - 4], [4, height - 4], [4, height / 2]]) await page.mouse.move(x + dx, y + dy, { steps: 3 });
   await page.mouse.up();
+  await page.getByText(/^[1-9][\d,]* chosen$/).waitFor({ timeout: 5000 }).catch(() => undefined); // the page is drawn a frame later
   const chosen = Number((await page.getByText(/^\d[\d,]* chosen$/).innerText()).replace(/\D/g, ""));
   check(chosen > 300 && chosen < 1100, `${label}: half of the map is chosen, not ${chosen} (${[x, y, width, height].map(Math.round).join(" ")})`);
   await shot(page, `${label}-map`);

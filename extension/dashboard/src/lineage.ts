@@ -67,7 +67,7 @@ export function facts({ branch, step }: Node): [name: string, value: string][] {
   if (!branch) return [["began", "with the script"], ["step", step === null ? "" : format.count(step)]].filter(([, value]) => value) as [string, string][];
   const { parent, parents, checkpoint, selection, samples, loader, changes, budget, strategy, trained, verdict, by, time } = branch;
   const number = (value: unknown) => (typeof value === "number" ? format.loss(value) : Array.isArray(value) ? value.join(", ") : typeof value === "string" ? value : JSON.stringify(value));
-  const of = parents?.length ? parents.join(", ") : `${parent}, step ${format.count(branch.step)}`;
+  const of = parents && parents.length > 1 ? parents.join(", ") : `${parent}, step ${format.count(branch.step)}`;
   const found: [string, string][] = [
     ["began from", of], ["checkpoint", checkpoint ?? ""], ["strategy", strategy ?? ""],
     ["trained on", selection ? `${selection}${samples ? `: ${format.counted(samples, "sample")}` : ""}` : samples ? format.counted(samples, "sample") : branch.kind === "fork" ? "all samples" : ""],

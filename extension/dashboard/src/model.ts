@@ -167,6 +167,13 @@ export class Model {
     return curve;
   }
 
+  /** The newest loss of the run that is shown: that of the curve where its last point is one value, and no mean of several. */
+  loss(curve = this.curve("loss")): number | null {
+    const { value, weight } = curve.at(curve.length - 1);
+    const known = this.picked ? null : (this.session?.loss ?? null);
+    return curve.length && (weight === 1 || known === null) ? value : known;
+  }
+
   /** Names of the metrics that have values; the loss always. */
   metrics(): string[] {
     const arrived = [...this.curves].filter(([, { length }]) => length > 0).map(([name]) => name);

@@ -173,6 +173,17 @@ describe("the run that is looked at", () => {
     expect(model.curve("loss").length).toBe(4);
   });
 
+  it("has the loss of its own curve, not the newest one of all, where the curve tells it exactly", () => {
+    const { model } = shown({ ...several, loss: 0.5 });
+    expect(model.loss()).toBe(0.5);
+    model.columns(live("fork1", [3, 2])); // it was switched to: the newest loss of the session is another run's
+    expect(model.loss()).toBe(2);
+    model.columns({ ...live("fork1", [3, 2]), arrays: new Map(Object.entries({ step: [0, 9], value: [3, 2], low: [1, 1], high: [4, 4] }).map(([name, values]) => [name, Float64Array.from(values)])) });
+    expect(model.loss()).toBe(0.5); // a mean is none that it had
+    model.look("baseline");
+    expect(model.loss()).toBeNull();
+  });
+
   it("is forgotten with its session", () => {
     const { model } = shown(several);
     model.look("baseline");

@@ -44,7 +44,7 @@ export function ChartCard({ model, session }: { model: Model; session: Session }
         <h2>
           <span class="metric">{known.label}</span> <small>{beside ? "training" : known.about}</small>
         </h2>
-        {series.length > 0 && <b class="figures">{(metric === "loss" && !model.picked ? format.loss(session.loss) : format.value(series.at(series.length - 1).value)) + known.unit}</b>}
+        {series.length > 0 && <b class="figures">{(metric === "loss" ? format.loss(model.loss(series)) : format.value(last(series))) + known.unit}</b>}
         {beside && <span class="legend"><i class="ring" aria-hidden="true" />{VALIDATION} <b class="figures">{format.value(last(beside)) + known.unit}</b></span>}
         <span class="tools">
           {names.length > 1 && (

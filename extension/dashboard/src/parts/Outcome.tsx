@@ -43,7 +43,7 @@ export function applied({ command, answer }: Asked): string {
   const [before, after] = [record(result["before"]), record(result["after"])];
   const what = Object.keys(after).length ? words({ name: command.name, args: { ...command.args }, before, after }) : command.name;
   if (typeof result["verdict"] === "string") return `${command.name}: ${result["verdict"]}`;
-  if (typeof result["run"] === "string") return `${command.name}: ${result["run"]}${made(result)}`;
+  if (typeof result["run"] === "string") return command.name === "switch" ? `the script goes on with ${result["run"]}` : `${command.name}: ${result["run"]}${made(result)}`;
   if (result["waits"]) return `${command.name}: waits until the script has shown how its step goes; what comes of it is told here and as a notice`;
   const planned = typeof result["planned"] === "string" ? `holds at ${result["planned"]}` : "";
   const step = answer?.step ?? -1;

@@ -19,7 +19,8 @@ export function Runs({ model, session: viewed }: TabProps) {
   const [over, setOver] = useState("");
   useEffect(() => runs.watch(), [runs]);
   const nodes = lineage(session, runs.recorded);
-  const loss = ({ run, current }: Node) => (current ? (session.loss === null ? "" : `loss ${format.loss(session.loss)}`) : newest(runs.losses.get(run)));
+  const now = model.picked && model.picked !== session.run ? session.loss : model.loss();
+  const loss = ({ run, current }: Node) => (current && now !== null ? `loss ${format.loss(now)}` : newest(runs.losses.get(run)));
   const shown = nodes.find(({ run }) => run === over) ?? nodes.find(({ run }) => run === runs.at) ?? nodes.find(({ current }) => current);
   const chosen = runs.chosen.flatMap((run) => nodes.find((node) => node.run === run) ?? []);
   return (
