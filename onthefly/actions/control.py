@@ -97,8 +97,7 @@ class Control:
 
     def __init__(self, ties: Ties, folder: Path, guard: Guard) -> None:
         """``folder`` is for what this process writes; ``guard`` stands around what runs in a thread of its own."""
-        self._ties = ties
-        self._guard = guard
+        self._ties, self._guard = ties, guard
         self._shown: Controls | None = None
         self.gate = gate = Gate(
             lambda answer: ties.send(Answered(answer=answer)), ties.announce, ranks=ties.ranks,

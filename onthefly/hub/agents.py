@@ -6,8 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Optional
 
+import msgspec
+
 from onthefly.errors import OnTheFlyError
-from onthefly.hub import journal, repository, resumes
+from onthefly.hub import branches, journal, repository, resumes
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.controls import bounded
 from onthefly.hub.keeper import Frame
@@ -176,7 +178,7 @@ def apply(live: LiveSession, source: Source, message: Any) -> None:
     elif isinstance(message, Noticed):
         live.noticed(rank, message)
     elif isinstance(message, Described):
-        live.described(message)
+        live.described(_told(message))
     elif isinstance(message, Controlled):
         live.controlled((rank, pid), _bounded(message.controls))
     elif isinstance(message, Proposed):
@@ -185,6 +187,14 @@ def apply(live: LiveSession, source: Source, message: Any) -> None:
         live.commands.asked((rank, pid), seq, message)
     elif isinstance(message, Receipted):
         live.receipted(_sound(message.receipt))
+
+
+def _told(message: Described) -> Described:
+    try:
+        branch = None if message.branch is None else branches.checked(message.branch)
+        return msgspec.structs.replace(message, branch=branch)
+    except BadColumns as error:
+        raise FrameError(str(error)) from error
 
 
 def _checked(answer: Answer) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Optional
 
 import msgspec
@@ -37,6 +38,11 @@ class Pending:
         self.shown_soon = False
         self.done = False
         self._waiters: list[asyncio.Future[None]] = []
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of its arguments as JSON: a million samples are not to be counted at each word of the session."""
+        return len(msgspec.json.encode(self.command.args))
 
     def address(self, keys: Iterable[Key], at: int) -> None:
         """It is for these now, and nobody has answered."""

@@ -13,12 +13,12 @@ import msgspec
 from aiohttp import web
 
 from onthefly.errors import Refused, UsageError
-from onthefly.hub import commands, evaluations, health, journal, logs, openapi, queries, resumes, tables
+from onthefly.hub import branches, commands, evaluations, health, journal, logs, openapi, queries, resumes, tables
 from onthefly.hub.auth import BUNDLE_TYPE, FRAMED_POLICY
 from onthefly.hub.dynamics import ORDERS
 from onthefly.hub.explore_api import ExploreApi
+from onthefly.hub.forks import Forks
 from onthefly.hub.passes import SPENT_PAGE, SPENT_POLICY, Passes
-from onthefly.hub.presentations import Followers
 from onthefly.hub.report import material, page
 from onthefly.hub.requests import body as _body
 from onthefly.hub.requests import form as _form
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from onthefly.hub.bundles import Bundles
+    from onthefly.hub.explore import Explorer
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
     from onthefly.hub.storekeeping import Storekeeper
@@ -71,7 +72,7 @@ class Api:
 
     def __init__(
         self, token: str, registry: Registry, keeper: Keeper, status: Callable[[], Awaitable[HubStatus]],
-        admit: Callable[[str], None], bundles: Bundles, storage: Storekeeper,
+        admit: Callable[[str], None], bundles: Bundles, storage: Storekeeper, explorer: Explorer,
     ) -> None:  # fmt: skip
         """``status()`` describes the hub; ``admit(origin)`` has it answer to that origin as well."""
         self._bundles = bundles
@@ -82,8 +83,9 @@ class Api:
         self._status = status
         self._registry = registry
         self._keeper = keeper
-        self._followers = Followers(keeper)
-        self._explore = ExploreApi(registry, keeper, self._followers)
+        self._followers = explorer.followers
+        self._explore = ExploreApi(registry, keeper, explorer)
+        self._forks = Forks(explorer)
         self._document = b""
         """Made when it is first asked for."""
         # Read once, by name: a request's path is looked up, never opened.
@@ -158,8 +160,9 @@ class Api:
         """The runs of a session."""
         live = self._find(request)
         found = await self._keeper.read(live, queries.runs)
+        parents = branches.parents(live.info)
         for run in found.runs:
-            run.parents = [parent for parent, _ in live.line(run.name)[:1]]
+            run.parents = parents.get(run.name, [])
         return _json(found)
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -322,7 +325,7 @@ class Api:
         """Hand a command to the script, and wait a little for its answer."""
         wanted = await _body(request, CommandRequest)
         commands.check(wanted)
-        return _json(await commands.submit(self._keeper, self._find(request), wanted))
+        return _json(await commands.submit(self._keeper, self._find(request), wanted, self._forks))
 
     async def answer(self, request: web.Request) -> web.Response:
         """What became of a command."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from onthefly.bundle import files, gather
 from onthefly.bundle.archive import SUFFIX
 from onthefly.errors import NoSuchSession, Refused, UsageError
-from onthefly.hub import importing, staging
+from onthefly.hub import branches, importing, staging
 from onthefly.protocol import RUN_PATTERN, SESSION_PATTERN, ExportRequest
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Bundles:
             if not RUN_PATTERN.fullmatch(run):
                 raise UsageError(f"{run[:40]!r} is no name of a run")
         store, info = await self._keeper.store(live), live.info
-        parents = {branch.run: branch.parent for branch in info.branches}
+        parents = branches.parents(info)
         folder = self._folder.of(info.id)
         stage = folder / files.temporary_name(pid)
 

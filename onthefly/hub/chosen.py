@@ -76,6 +76,8 @@ class Chosen:
                  clusters: Mapping[str, Array] | None = None) -> None:  # fmt: skip
         """``known``: of the training; needed for :attr:`Scope.newest` and for regions."""
         self._cursor, self.scope, self._known, self._clusters = cursor, scope, known, clusters
+        self.count = 0
+        """Samples that are chosen."""
         there = {column[0] for column in cursor.execute("SELECT * FROM samples LIMIT 0").description or ()}
         more = ", ".join(f"NULL::{kind} AS {name}" for name, kind in ADDED.items() if name not in there)
         self._table = f"(SELECT *, rowid AS row{', ' + more if more else ''} FROM samples)"
@@ -100,6 +102,10 @@ class Chosen:
 
     def choose(self, terms: Sequence[Term]) -> int:
         """Find the samples, into the temporary table ``chosen`` (row, home, sample, key, loss); how many there are."""
+        self.count = self._choose(terms)
+        return self.count
+
+    def _choose(self, terms: Sequence[Term]) -> int:
         worst = next((int(term.ranges[0][0]) for term in terms if term.name == "worst"), None)
         conditions = " AND ".join(["true", *(self._condition(term) for term in terms if term.name != "worst")])
         if self.scope.newest:
@@ -263,6 +269,15 @@ class Chosen:
             "SELECT sample, key, arg_max(target, rowid), arg_max(predicted, rowid) FROM samples WHERE "
             f"{self._home} = $home AND coalesce(target, predicted) IS NOT NULL GROUP BY sample, key"
         )
+
+    def indices(self) -> list[int]:
+        """Indices of what was chosen, ascending; Refused where a sample has none."""
+        nameless = self._cursor.execute("SELECT count(*) FROM temp.chosen WHERE sample IS NULL").fetchall()[0][0]
+        if nameless:
+            raise Refused(f"{nameless} of the samples that are meant have no index in the data set",
+                          "only samples of a data set with indices can be fetched again")  # fmt: skip
+        found = self._cursor.execute("SELECT DISTINCT sample FROM temp.chosen ORDER BY sample").fetchnumpy()
+        return np.asarray(found["sample"]).tolist()
 
     def names(self) -> list[Any]:
         """Indices of what was chosen, ascending, then keys; Refused where one is known by neither."""

@@ -11,6 +11,7 @@ from onthefly.errors import OnTheFlyError, Refused, UsageError
 from onthefly.protocol import COMMANDS, arguments
 
 if TYPE_CHECKING:
+    from onthefly.hub.forks import Forks
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession
     from onthefly.protocol import Answer, CommandRequest
@@ -70,14 +71,22 @@ def _kind(hint: Any) -> str:
     return " or ".join(_kind(part) for part in parts if part is not type(None))
 
 
-async def submit(keeper: Keeper, live: LiveSession, request: CommandRequest) -> Answer:
+async def submit(
+    keeper: Keeper, live: LiveSession, request: CommandRequest, forks: Optional[Forks] = None
+) -> Answer:  # fmt: skip
     """Hand a command on, and wait a little for its answer; the same id gets the same answer, also from an older hub.
 
-    What that one answered is in the store, which is opened for it.
+    What that one answered is in the store, which is opened for it. ``forks`` looks up what a selection means, once.
     """
     if live.store is None and not live.foreign:
         try:
             await keeper.store(live)
         except OnTheFlyError:  # a disk that is away: then what is known here has to do
             return await live.commands.command(request)
-    return await live.commands.command(request)
+    refused = None
+    if forks is not None and not live.commands.knows(request.id) and live.commands.refusal(request) is None:
+        try:
+            request = await forks.resolved(live, request)
+        except OnTheFlyError as error:
+            refused = error
+    return await live.commands.command(request, refused)

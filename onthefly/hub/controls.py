@@ -32,10 +32,10 @@ def bounded(controls: Controls) -> Controls:
         rows = getattr(controls, name)
         setattr(controls, name, rows[-most:] if name == "findings" else rows[:most])
     for group in controls.groups:
-        group.values = _finite(group.values)
+        group.values = finite(group.values)
     for watch in controls.watches:
-        watch.parameters = _finite(watch.parameters)
-    controls.keep = {name: value for name, value in _finite(controls.keep).items() if _is_plain(value)}
+        watch.parameters = finite(watch.parameters)
+    controls.keep = {name: value for name, value in finite(controls.keep).items() if _is_plain(value)}
     trial = controls.trial
     if trial is not None:
         trial.without = [_number(loss) for loss in trial.without[:MAX_TRIAL]]
@@ -44,7 +44,7 @@ def bounded(controls: Controls) -> Controls:
     if not all(math.isfinite(shown.time) for shown in (*controls.checkpoints, *controls.findings)):
         raise BadColumns("a time that is none")
     try:
-        kept = msgspec.convert(_cut(msgspec.to_builtins(controls)), Controls)
+        kept = msgspec.convert(cut(msgspec.to_builtins(controls)), Controls)
         size = len(msgspec.json.encode(kept))
     except (TypeError, ValueError, RecursionError) as error:
         raise BadColumns(f"controls that cannot be shown: {error}") from error
@@ -57,7 +57,7 @@ def _number(value: Optional[float]) -> Optional[float]:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
+def finite(values: dict[str, Any]) -> dict[str, Any]:
     """What has no NaN or infinity, at most :data:`MAX_VALUES` of it."""
     kept = [
         (name, value) for name, value in values.items()
@@ -71,12 +71,12 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _cut(value: Any) -> Any:
+def cut(value: Any) -> Any:
     """With its texts cut short, names included."""
     if isinstance(value, str):
         return value[:MAX_TEXT]
     if isinstance(value, list):
-        return [_cut(item) for item in value]
+        return [cut(item) for item in value]
     if isinstance(value, dict):
-        return {name[:MAX_TEXT]: _cut(item) for name, item in value.items()}
+        return {name[:MAX_TEXT]: cut(item) for name, item in value.items()}
     return value

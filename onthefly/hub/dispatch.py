@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Optional
 
 import msgspec
 
-from onthefly.errors import NoSuchSession, Refused
+from onthefly.errors import NoSuchSession, OnTheFlyError, Refused
 from onthefly.hub import commands
 from onthefly.hub.agreement import Agreement
 from onthefly.hub.answers import Pending
@@ -89,18 +89,26 @@ class Dispatch:
         for pending in self._waiting.values():
             command = pending.command
             if pending.to:
-                size = len(msgspec.json.encode(command.args))
+                size = pending.size
                 kept = pending.whole and size <= room
                 room -= size if kept else 0
                 sent.append(Sent(n=command.n, id=command.id, name=command.name, by=command.by, to=list(pending.to),
                                  at=command.at, args=command.args if kept else None))  # fmt: skip
         return Ledger(next=self._next, sent=sent, judged=self._judged[-MAX_JUDGED:])
 
-    async def command(self, request: CommandRequest) -> Answer:
-        """Hand a command to the script and wait a little for its answer; the same ``id`` gets the same answer."""
+    def knows(self, identifier: str) -> bool:
+        """That command is under way, or was answered."""
+        answer = self._answers.get(identifier)
+        return identifier in self._waiting or (answer is not None and answer.status != "busy")
+
+    async def command(self, request: CommandRequest, refused: Optional[OnTheFlyError] = None) -> Answer:
+        """Hand a command to the script and wait a little for its answer; the same ``id`` gets the same answer.
+
+        ``refused``: why it is not handed on, where it is new.
+        """
         known = self._answers.get(request.id)
         if known is None or known.status == "busy":
-            known = self._waiting[request.id].accepted if request.id in self._waiting else self.submit(request)
+            known = self._waiting[request.id].accepted if request.id in self._waiting else self.submit(request, refused)
         pending = self._waiting.get(request.id)
         if pending is not None:
             await pending.settled(ANSWER_SECONDS)
@@ -117,11 +125,11 @@ class Dispatch:
                 return answer
         raise NoSuchSession(f"session {self._live.info.id} has no command {n}")
 
-    def submit(self, request: CommandRequest) -> Answer:
+    def submit(self, request: CommandRequest, refused: Optional[OnTheFlyError] = None) -> Answer:
         """Take a command or refuse it; it has not been done yet."""
         n, self._next = self._next, self._next + 1
         step = self._live.info.step
-        refusal = self._refusal(request)
+        refusal = self.refusal(request) or refused
         if refusal is not None:
             return self._settle(Answer(id=request.id, n=n, status="refused", step=step, reason=refusal.message,
                                        remedy=refusal.remedy))  # fmt: skip
@@ -140,7 +148,8 @@ class Dispatch:
             self.agreement.add(pending)
         return pending.accepted
 
-    def _refusal(self, request: CommandRequest) -> Optional[Refused]:
+    def refusal(self, request: CommandRequest) -> Optional[Refused]:
+        """Why it cannot be handed on now."""
         live = self._live
         wrong = commands.refusal(request.name, request.args)
         if wrong is not None:

@@ -6,7 +6,7 @@ Of the event loop: it gathers what a question needs (training dynamics, clusters
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,17 +18,20 @@ from onthefly.hub.tables import Selection, json_number
 from onthefly.protocol import History, Selected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import duckdb
 
+    from onthefly.hub.choice import Term
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.maps import Maps
     from onthefly.hub.presentations import Follower, Followers
     from onthefly.hub.registry import LiveSession
     from onthefly.protocol import SelectionRequest
 
-DEFAULT_ROWS = 1000
+DEFAULT_ROWS, DEFAULT_CLUSTERS = 1000, 8
+
+T = TypeVar("T")
 
 SUSPECTS = (
     "place BIGINT, loader VARCHAR, sample BIGINT, key VARCHAR, is_label_issue BOOLEAN, label_quality DOUBLE, "
@@ -48,37 +51,48 @@ class Explorer:
 
     def __init__(self, keeper: Keeper, followers: Followers, maps: Maps) -> None:
         self._keeper = keeper
-        self._followers = followers
-        self._maps = maps
+        self.followers = followers
+        self.maps = maps
 
     async def select(self, live: LiveSession, wanted: SelectionRequest) -> Selected:
         """The samples that are meant; where a format is asked for, as a file."""
         terms = parse(wanted.select)
         scope = await self._keeper.read(live, lambda cursor: scope_of(cursor, wanted, live.info.run))
+
+        def answer(cursor: duckdb.DuckDBPyConnection, chosen: Chosen) -> Selected:
+            return _answer(cursor, chosen, live.info.id, wanted)
+
+        return await self.look(live, scope, terms, answer, wanted.clusters)
+
+    async def look(
+        self, live: LiveSession, scope: Scope, terms: Sequence[Term],
+        use: Callable[[duckdb.DuckDBPyConnection, Chosen], T], clusters: int = DEFAULT_CLUSTERS,
+    ) -> T:  # fmt: skip
+        """Choose what is meant, and have ``use(cursor, chosen)`` look at that state of the store."""
         names = {term.name for term in terms}
         follower = None
         if scope.newest or "region" in names:
             phase = scope.phase if scope.newest else "train"
-            follower = await self._followers.of(live, scope.run, phase)
-        clusters = None
+            follower = await self.followers.of(live, scope.run, phase)
+        groups = None
         if "cluster" in names:
-            clusters = await self._maps.clusters(live, scope.run, wanted.clusters)
+            groups = await self.maps.clusters(live, scope.run, clusters)
 
-        def look(cursor: duckdb.DuckDBPyConnection) -> Selected:
+        def choose(cursor: duckdb.DuckDBPyConnection) -> T:
             known = None if follower is None else _known(cursor, follower, regions="region" in names)
             cursor.begin()  # rows are committed meanwhile, and what was counted and what is shown would differ
             try:
-                chosen = Chosen(cursor, scope, known, clusters)
-                count = chosen.choose(terms)
-                return _answer(cursor, chosen, count, live.info.id, wanted)
+                chosen = Chosen(cursor, scope, known, groups)
+                chosen.choose(terms)
+                return use(cursor, chosen)
             finally:
                 cursor.rollback()
 
-        return await self._keeper.read(live, look)
+        return await self._keeper.read(live, choose)
 
     async def suspects(self, live: LiveSession, run: str, limit: int | None, form: str) -> bytes:
         """The table of suspected label errors, the most suspected first."""
-        follower = await self._followers.of(live, run, "train")
+        follower = await self.followers.of(live, run, "train")
 
         def look(cursor: duckdb.DuckDBPyConnection) -> bytes:
             _suspects(cursor, follower, run, limit)
@@ -124,12 +138,13 @@ def _known(cursor: duckdb.DuckDBPyConnection, follower: Follower, *, regions: bo
     return Known(table["sample"], table["key"], table["loss_last"], suspects.regions(table) if regions else {})
 
 
-def _answer(cursor: duckdb.DuckDBPyConnection, chosen: Chosen, count: int, session: str,
-            wanted: SelectionRequest) -> Selected:  # fmt: skip
-    scope = chosen.scope
+def _answer(
+    cursor: duckdb.DuckDBPyConnection, chosen: Chosen, session: str, wanted: SelectionRequest
+) -> Selected:  # fmt: skip
+    scope, count = chosen.scope, chosen.count
     phase: Any = scope.phase
     told = Selected(session=session, run=scope.run, phase=phase, evaluation=scope.evaluation, epoch=scope.epoch,
-                    select=wanted.select, count=count, says="" if count else _nothing(cursor, scope, wanted.select),
+                    select=wanted.select, count=count, says="" if count else nothing(cursor, scope, wanted.select),
                     rows=[])  # fmt: skip
     if wanted.format and not count:
         raise Refused(told.says, "a wider selection")
@@ -148,7 +163,7 @@ def _answer(cursor: duckdb.DuckDBPyConnection, chosen: Chosen, count: int, sessi
     return told
 
 
-def _nothing(cursor: duckdb.DuckDBPyConnection, scope: Scope, text: str) -> str:
+def nothing(cursor: duckdb.DuckDBPyConnection, scope: Scope, text: str) -> str:
     """Why nothing was found."""
     of = f"{scope.evaluation or scope.phase} of run {scope.run}"
     found = cursor.execute("SELECT count(*) FROM (SELECT 1 FROM samples WHERE run = ? AND phase = ? LIMIT 1)",

@@ -10,14 +10,14 @@ from aiohttp import web
 
 from onthefly.errors import UsageError
 from onthefly.hub import tables, tags
-from onthefly.hub.explore import Explorer
-from onthefly.hub.maps import DEFAULT_POINTS, MAX_POINTS, METHODS, Maps
+from onthefly.hub.comparison import Comparer
+from onthefly.hub.maps import DEFAULT_POINTS, MAX_POINTS, METHODS
 from onthefly.hub.requests import body, form, json_answer, run_of, whole, word
 from onthefly.protocol import PHASES, SelectionRequest, TagRequest
 
 if TYPE_CHECKING:
+    from onthefly.hub.explore import Explorer
     from onthefly.hub.keeper import Keeper
-    from onthefly.hub.presentations import Followers
     from onthefly.hub.registry import LiveSession, Registry
 
 MAX_NUMBER = 1 << 53
@@ -26,11 +26,11 @@ MAX_NUMBER = 1 << 53
 class ExploreApi:
     """What each route answers."""
 
-    def __init__(self, registry: Registry, keeper: Keeper, followers: Followers) -> None:
+    def __init__(self, registry: Registry, keeper: Keeper, explorer: Explorer) -> None:
         self._registry = registry
         self._keeper = keeper
-        self._maps = Maps(keeper)
-        self._explorer = Explorer(keeper, followers, self._maps)
+        self._explorer = explorer
+        self._comparer = Comparer(keeper, explorer)
 
     async def selection(self, request: web.Request) -> web.Response:
         """A short selection, as a table."""
@@ -90,10 +90,16 @@ class ExploreApi:
     async def map(self, request: web.Request) -> web.Response:
         """The embeddings in two dimensions."""
         live = self._find(request)
-        return json_answer(await self._maps.make(
+        return json_answer(await self._explorer.maps.make(
             live, run_of(request, live), request.query.get("evaluation", ""), word(request, "method", "pca", METHODS),
             whole(request, "clusters", 1, 64, 8), whole(request, "points", 1, MAX_POINTS, DEFAULT_POINTS),
         ))  # fmt: skip
+
+    async def comparison(self, request: web.Request) -> web.Response:
+        """Runs side by side."""
+        live, runs = self._find(request), request.query.get("runs", "").split(",")
+        loader, select = (request.query.get(name, "") for name in ("loader", "select"))
+        return json_answer(await self._comparer.compare(live, runs, loader, select))
 
     def _find(self, request: web.Request) -> LiveSession:
         return self._registry.find(request.match_info["id"])

@@ -26,7 +26,7 @@ from onthefly.bundle import checks, discretion, files, names, source
 from onthefly.bundle.archive import Bundle
 from onthefly.bundle.refusals import Damaged, NotWritten, Untrusted
 from onthefly.errors import ExitCode, OnTheFlyError
-from onthefly.hub import loading
+from onthefly.hub import branches, loading
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.controls import bounded
 from onthefly.hub.folder import SessionFile
@@ -182,10 +182,10 @@ def _session(data: bytes) -> Session:
     times = (found.started, found.since, found.ended or 0.0)
     if not all(0 <= number < MAX_NUMBER for number in numbers) or not all(0 <= one < 1e11 for one in times):
         raise Damaged("session.json holds numbers that no hub has written")
-    runs = [found.run, *(branch.run for branch in found.branches), *(branch.parent for branch in found.branches)]
-    if not all(RUN_PATTERN.fullmatch(run) for run in runs):
+    if not RUN_PATTERN.fullmatch(found.run):
         raise Damaged("session.json names a run that is none")
     try:
+        found.branches = [branches.checked(branch) for branch in found.branches]
         found.controls = bounded(found.controls)
     except BadColumns as error:
         raise Damaged(f"session.json: {error}") from error

@@ -21,7 +21,7 @@ from onthefly.hub import journal, resumes
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.dispatch import REMEMBERED_ANSWERS
 from onthefly.hub.store import STORE_NAME, Source, Store
-from onthefly.protocol import Answered, Noticed, Receipted, StateChanged
+from onthefly.protocol import Answered, Described, Noticed, Receipted, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,7 +207,7 @@ class Keeper:
         live.wrote(written)
         for listener in self._listeners:  # by the loop, in this order: a fault of one must not end the commits
             asyncio.get_running_loop().call_soon(listener, live, written)
-        if any(isinstance(frame.message, StateChanged) for frame in frames):
+        if any(isinstance(frame.message, (StateChanged, Described)) for frame in frames):
             self._registry.write(live)  # what is acknowledged is not said again to the hub after this one
         for frame in frames:
             if isinstance(frame.message, Answered):

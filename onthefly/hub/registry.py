@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Optional
 
 from onthefly.errors import NoSuchSession, Refused
-from onthefly.hub import resumes
+from onthefly.hub import branches, resumes
 from onthefly.hub.columns import TRAIN
 from onthefly.hub.dispatch import Dispatch, Ledger
 from onthefly.hub.processes import Processes
@@ -21,7 +21,6 @@ from onthefly.protocol import (
     LIVE_STATES,
     MAX_COMPONENTS,
     RUN_PATTERN,
-    Branch,
     Hello,
     Notice,
     Noticed,
@@ -41,7 +40,7 @@ NEWEST_STEPS = 100
 DYING_SECONDS = 0.05
 """After its connection ended, a process that was killed is gone; the launcher of a job ends the others soon after."""
 
-MAX_NAME, MAX_BRANCHES = 500, 200
+MAX_NAME = 500
 
 _REASONS = {"crashed": "the process is gone", "lost": "the process runs, but its connection was lost"}
 """Of states that no process says of itself."""
@@ -128,27 +127,21 @@ class LiveSession:
         self.commands.agreement.look()
 
     def described(self, message: Described) -> None:
-        """The script says what it is to be called."""
+        """The script says what it and its run are to be called, and what there is to say of a run."""
         self.info.name, self.info.project = message.name[:MAX_NAME], message.project[:MAX_NAME]
-        if RUN_PATTERN.fullmatch(message.run) and message.run != self.info.run:
-            self.info.run = message.run
-            known = any(branch.run == message.run for branch in self.info.branches)
-            if RUN_PATTERN.fullmatch(message.parent) and not known and len(self.info.branches) < MAX_BRANCHES:
-                self.info.branches.append(Branch(run=message.run, parent=message.parent, step=message.step))
-            self.info.step = 0  # a run may begin anywhere: at the checkpoint that the script went back to
-            for rank in self.info.ranks:
-                rank.step = 0
+        if RUN_PATTERN.fullmatch(message.run):
+            if message.branch is not None or message.run != self.info.run:
+                branches.show(self.info, message)
+            if message.run != self.info.run:
+                self.info.run = message.run
+                self.info.step = 0  # a run may begin anywhere: at the checkpoint that the script went back to
+                for rank in self.info.ranks:
+                    rank.step = 0
         self._changed(self)
 
     def line(self, run: str) -> list[tuple[str, int]]:
         """The runs that one goes on from, each with the steps of it that count."""
-        found: list[tuple[str, int]] = []
-        step = 1 << 62
-        for branch in reversed(self.info.branches):
-            if branch.run == run:
-                run, step = branch.parent, min(step, branch.step)
-                found.append((run, step))
-        return found
+        return branches.line(self.info, run)
 
     def receipted(self, receipt: ReceiptInfo) -> None:
         """What the first steps after a resume have proven."""

@@ -26,8 +26,12 @@ from onthefly.hub.api import Api
 from onthefly.hub.auth import Guardian, add_headers, middleware
 from onthefly.hub.bundles import Bundles
 from onthefly.hub.connections import BACKLOG, LOOPBACK, Connections, OneLine, listen, names, reached_at
+from onthefly.hub.explore import Explorer
 from onthefly.hub.folder import DataFolder
+from onthefly.hub.forks import Forks
 from onthefly.hub.keeper import Keeper
+from onthefly.hub.maps import Maps
+from onthefly.hub.presentations import Followers
 from onthefly.hub.registry import Registry
 from onthefly.hub.spool import SpoolReader
 from onthefly.hub.storekeeping import Storekeeper
@@ -97,7 +101,8 @@ class Hub:
         folder = DataFolder(settings.data_dir)
         self.registry = Registry(folder)
         self._keeper = Keeper(self.registry, folder)
-        self._clients = Clients(self.registry, self._keeper)
+        explorer = Explorer(self._keeper, Followers(self._keeper), Maps(self._keeper))
+        self._clients = Clients(self.registry, self._keeper, Forks(explorer))
         self._telemetry = Telemetry(self.registry, self._keeper)
         self._agents = AgentServer(self._token, lambda: self.url, self.registry, self._keeper)
         self._spools = SpoolReader(self.registry, self._keeper, folder)
@@ -111,7 +116,8 @@ class Hub:
         self.app.on_response_prepare.append(self._note_use)
         bundles = Bundles(self.registry, self._keeper, folder)
         self._storage = Storekeeper(self.registry, folder, settings.data_budget)
-        api = Api(self._token, self.registry, self._keeper, self._status, self._guardian.admit, bundles, self._storage)
+        api = Api(self._token, self.registry, self._keeper, self._status, self._guardian.admit, bundles, self._storage,
+                  explorer)  # fmt: skip
         api.add_to(self.app, self._clients.serve)
 
     @property

@@ -32,10 +32,10 @@ _STORED = {"samples": "samples", "backwards": "backwards", "metrics": "metrics_s
 
 
 def write(
-    cursor: duckdb.DuckDBPyConnection, stage: Path, folder: Path, session: Session, parents: Mapping[str, str],
+    cursor: duckdb.DuckDBPyConnection, stage: Path, folder: Path, session: Session, parents: Mapping[str, list[str]],
     wanted: ExportRequest,
 ) -> None:  # fmt: skip
-    """Fill the folder ``stage``. ``parents``: of each run the one that it goes on from."""
+    """Fill the folder ``stage``. ``parents``: of each run those that it goes on from."""
     cursor.begin()  # rows are committed meanwhile
     try:
         _documents(cursor, stage, session, parents, wanted)
@@ -50,11 +50,15 @@ def write(
 
 
 def _documents(
-    cursor: duckdb.DuckDBPyConnection, stage: Path, session: Session, parents: Mapping[str, str], wanted: ExportRequest
+    cursor: duckdb.DuckDBPyConnection,
+    stage: Path,
+    session: Session,
+    parents: Mapping[str, list[str]],
+    wanted: ExportRequest,
 ) -> None:
     runs = queries.runs(cursor).runs
     for run in runs:
-        run.parents = [parents[run.name]] if run.name in parents else []
+        run.parents = parents.get(run.name, [])
     chosen = [run for run in runs if not wanted.runs or run.name in wanted.runs]
     files.write_file(stage / "session.json", [msgspec.json.encode(_discreet(session))])
     files.write_file(stage / "runs.json", [msgspec.json.encode(Runs(runs=chosen))])

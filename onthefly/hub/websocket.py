@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from onthefly.hub.columns import Array
+    from onthefly.hub.forks import Forks
     from onthefly.hub.keeper import Keeper
     from onthefly.hub.registry import LiveSession, Registry
     from onthefly.hub.store import Store, Written
@@ -72,9 +73,10 @@ class _Id(msgspec.Struct):
 class Clients:
     """All WebSockets, and what they are told."""
 
-    def __init__(self, registry: Registry, keeper: Keeper) -> None:
+    def __init__(self, registry: Registry, keeper: Keeper, forks: Forks) -> None:
         self._registry = registry
         self._keeper = keeper
+        self._forks = forks
         self.clients: set[Client] = set()
         self._runs: dict[str, str] = {}
         """The run that clients of each session were last shown."""
@@ -146,7 +148,7 @@ class Clients:
     async def _answer(self, client: Client, live: LiveSession, request: CommandRequest) -> None:
         """What became of a command, now and when it is settled."""
         try:
-            answer = await commands.submit(self._keeper, live, request)
+            answer = await commands.submit(self._keeper, live, request, self._forks)
             client.event(CommandAnswered(session=live.info.id, answer=answer))
             while answer.status == "accepted" and client in self.clients:
                 await asyncio.sleep(TICK_SECONDS)

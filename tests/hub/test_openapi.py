@@ -82,7 +82,7 @@ def test_commands_are_told_by_their_names() -> None:
     value = DOCUMENT["components"]["schemas"]["Set"]["properties"]["value"]
     assert value == {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]}
     assert [choice["title"] for choice in choices if "args" in choice["required"]] == [
-        "set", "freeze", "subset", "drop", "trial", "choose", "watch", "show",
+        "set", "freeze", "subset", "drop", "trial", "choose", "watch", "show", "switch", "compare", "merge",
     ]  # fmt: skip
 
 
@@ -93,8 +93,9 @@ ASKED = [
 
 
 _OF_SESSION = "/api/v1/sessions/{id}"
-BY_CHANCE = {f"GET {_OF_SESSION}/map", f"GET {_OF_SESSION}/selection", f"POST {_OF_SESSION}/tags"}
-"""Whose good requests are not met by chance: there are no embeddings, and few words are a selection or a sample."""
+BY_CHANCE = {f"{what.replace(' ', f' {_OF_SESSION}/')}" for what in
+             ("GET map", "GET selection", "POST tags", "GET comparison")}  # fmt: skip
+"""Whose good requests are not met by chance: there are no embeddings and no tests, and few words are a selection."""
 
 
 def fault(hub: Running) -> str:
