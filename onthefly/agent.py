@@ -18,7 +18,8 @@ from onthefly.capture.log import Log
 from onthefly.capture.recorder import Recorder
 from onthefly.core.ending import ends_here
 from onthefly.core.gate import Place, Plan
-from onthefly.core.introduction import RUN, Runs, base, hello, run_name
+from onthefly.core.introduction import RUN, Runs, hello
+from onthefly.core.lineage import Lineage
 from onthefly.core.meter import Meter
 from onthefly.errors import Guard, HubUnavailable, Stop, report
 from onthefly.instruments.backward import BackwardInstrument
@@ -32,7 +33,7 @@ from onthefly.instruments.optimizer import OptimizerInstrument
 from onthefly.instruments.scaler import ScalerInstrument
 from onthefly.instruments.stdio import StdioInstrument
 from onthefly.link.link import Link
-from onthefly.protocol import Command, Described, Noticed, StateChanged
+from onthefly.protocol import Command, Noticed, StateChanged
 from onthefly.state.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -78,8 +79,6 @@ class Session:
         self.settings = settings
         """Of this process, as they were when it opened."""
         self._role = role
-        self._name, self._project = base(settings), ""
-        """What it is called unless the settings say so."""
         self._pid = os.getpid()
         self.ended: Callable[[], None] = lambda: None
         """Called when it has ended, by itself or with the process."""
@@ -90,10 +89,12 @@ class Session:
         """The script itself, on whose standard error the user is told what concerns all."""
         meter = Meter()
         self._recorder = Recorder(self._record, self.notice, meter, self.runs.first)
+        self._lineage = lineage = Lineage(settings, self.runs, self._recorder, lambda message: self._link.send(message))
         ties = Ties(
-            lambda message: self._link.send(message), self._announce, self.notice, self._ranks, self._place,
+            lambda message: self._link.send(message), self._announce, self.notice, self._ranks, lambda: lineage.place,
             lambda: self._recorder.run, lambda: self._recorder.loaders(), lambda: self._recorder.work_off(),
             lambda: self._hold(), self._went_back, lambda: self._scalers.counts, meter, lambda: self._recorder.lender,
+            lineage,
         )  # fmt: skip
         folder = settings.data_dir / "sessions" / settings.session
         self._control = Control(ties, folder / _own(role), Guard("control", strict=settings.strict, notify=self.notice))
@@ -125,8 +126,8 @@ class Session:
         if settings.steps:
             self._end_after(settings.steps)
         asked.stop_on(self._control, settings.stop_on)
-        self._control.insight.test_after(self._place()) if settings.test_after else None
-        asked.keep_safe(self._control, self._place(), settings.save_on, settings.autosave)
+        self._control.insight.test_after(self._lineage.place) if settings.test_after else None
+        asked.keep_safe(self._control, self._lineage.place, settings.save_on, settings.autosave)
         if settings.replay and self._speaks:
             asked.replay(self._control, settings.replay, self.notice)
         self._hang_up = link.around(self._link.close)
@@ -154,6 +155,7 @@ class Session:
         ]  # fmt: skip
         self._steps = self._arm("recording steps", lambda guard: OptimizerInstrument(
             recorder.stepped, gate, self._hold, self._control.seen, guard))  # fmt: skip
+        self._lineage.instrument = self._steps
         self._instruments.append(self._steps)
 
     @property
@@ -217,14 +219,7 @@ class Session:
 
         ``parent`` and ``step``: the run that it goes on from, and how far that counts.
         """
-        if name and self.runs.expected is None:  # else the run of that name is there already
-            self._recorder.rename(run_name(name))
-        self._name, self._project = name or self._name, project or self._project
-        given, (parent, step) = self.settings, self.runs.origin(parent, step)
-        self._link.send(Described(
-            name=given.name or self._name, project=given.project or self._project, run=self.run,
-            parent=parent, step=step,
-        ))  # fmt: skip
+        self._lineage.describe(name, project, parent, step)
 
     def flush(self) -> None:
         """Send what waits, at a moment when training rests: the end of a fit, of a cell.
@@ -258,7 +253,7 @@ class Session:
             instrument.disarm()
         self._flush()
         self._control.close(CLOSE_SECONDS, error)
-        self._gate.close(self._place())
+        self._gate.close(self._lineage.place)
         self._announce(*self._ending(error))
         self.ended()
         self._hang_up(CLOSE_SECONDS if self.settings.target_pid else START_SECONDS)
@@ -286,7 +281,7 @@ class Session:
         if self._gate.stopped_by is None:
             report("the script has finished and is held (--hold): resume it in the dashboard, or press Ctrl-C")
             _, _, how = self._ending(error)
-            self._gate.stay(self._place(), f"the script has finished{f' ({how})' if how else ''}; it is held")
+            self._gate.stay(self._lineage.place, f"the script has finished{f' ({how})' if how else ''}; it is held")
 
     def _arm(self, name: str, build: Callable[[Guard], Armed]) -> Armed:
         guard = Guard(name, strict=self.settings.strict, notify=self.notice)
@@ -307,7 +302,7 @@ class Session:
 
     def _hold(self) -> None:
         """After an optimizer's step, where parameters are consistent: send what there is, then do what was asked."""
-        place = self._place()
+        place = self._lineage.place
         if not self._gate.due(place):
             return
         self._flush()
@@ -341,18 +336,9 @@ class Session:
 
         self._gate.plan(Plan(f"step {steps}", "doctor", reached, same=True, act=stop))
 
-    def _place(self) -> Place:
-        recorder = self._recorder
-        steps = recorder.step if self._control.seen or recorder.step else recorder.backwards
-        return Place(steps, recorder.epoch, recorder.backwards, self._steps.points)
-
     def _went_back(self, place: Place, run: str, stem: str) -> None:
-        """A rewind: the script is there again. What was recorded since stays, under the name that the run had."""
-        recorder = self._recorder
-        recorder.rename(self.runs.next(stem) if stem else run)
-        recorder.step, recorder.epoch, recorder.backwards = place.step, place.epoch, place.backward
-        self._steps.points = place.point
-        self.describe(parent=run if stem else "", step=place.step)
+        """The script is there again."""
+        self._lineage.went_back(place, run, stem)
         self._announce("paused" if self._gate.paused else "running", "", f"went back to step {place.step}")
 
     def _record(self, message: Records | Metrics) -> None:
@@ -365,7 +351,7 @@ class Session:
         self._watch_over(message)
 
     def _announce(self, state: State, by: str, reason: str) -> None:
-        place = self._place()
+        place = self._lineage.place
         message: AgentMessage = StateChanged(
             state=state, step=place.step, epoch=place.epoch, time=time.time(), by=by, reason=reason
         )

@@ -13,8 +13,9 @@ import secrets
 import sys
 from typing import TYPE_CHECKING, Any, Union
 
-from onthefly.agent import RUN, Role, Session, run_name
+from onthefly.agent import RUN, Role, Session
 from onthefly.core import start as first_line
+from onthefly.core.introduction import run_name
 from onthefly.core.kernel import is_interactive
 from onthefly.errors import Guard, UsageError, outcome
 from onthefly.instruments.first_use import FirstUse

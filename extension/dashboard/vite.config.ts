@@ -13,5 +13,7 @@ export default defineConfig({
       output: { entryFileNames: "assets/dashboard.js", chunkFileNames: "assets/[name].js", assetFileNames: "assets/dashboard[extname]" },
     },
   },
+  // A test reads a table of the package that the page repeats.
+  server: { fs: { allow: ["../.."] } },
   test: { environment: "happy-dom", include: ["test/**/*.test.ts", "test/**/*.test.tsx"] },
 });

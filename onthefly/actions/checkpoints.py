@@ -70,6 +70,17 @@ class Counters(NamedTuple):
     """Have all ranks make one at the same step; False: this process trains alone."""
 
 
+class Ours(NamedTuple):
+    """What of ours goes back with the script."""
+
+    place: Moment
+    run: str
+    gradients: Any
+    subset: Any
+    held: list[int]
+    """Numbers of the journal's entries that hold."""
+
+
 class Held:
     """What the ring holds in memory of one checkpoint; let go of by the ring, it lets go of the batches kept for it."""
 

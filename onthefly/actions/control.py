@@ -10,14 +10,16 @@ import torch
 
 from onthefly.actions import journal, proof, resume
 from onthefly.actions.before import before_step
-from onthefly.actions.checkpoints import Checkpoints, Counters
+from onthefly.actions.checkpoints import Checkpoints, Counters, Ours
 from onthefly.actions.ending import end_at_once
 from onthefly.actions.gradients import Gradients
 from onthefly.actions.health import Examinations, Sources
 from onthefly.actions.insight import Insight
+from onthefly.actions.merges import Merges
 from onthefly.actions.optimizers import Optimizers
 from onthefly.actions.recipes import Recipes
 from onthefly.actions.releasing import WITHOUT_TENSORS, Releasing
+from onthefly.actions.runs import Desk, Runs
 from onthefly.actions.showing import Showing
 from onthefly.actions.signals import Signals
 from onthefly.actions.subset import Subset
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from onthefly.core.gate import Place
+    from onthefly.core.lineage import Lineage
     from onthefly.core.meter import Meter
     from onthefly.protocol import AgentMessage, Metrics, ReceiptInfo, State
     from onthefly.settings import Settings
@@ -86,17 +89,7 @@ class Ties(NamedTuple):
     """Adds up our own time."""
     lender: Callable[[], Any]
     """Lends what reads losses: see :mod:`onthefly.capture.borrowed`."""
-
-
-class Ours(NamedTuple):
-    """What of ours goes back with the script."""
-
-    place: Place
-    run: str
-    gradients: Any
-    subset: Any
-    held: list[int]
-    """Numbers of the journal's entries that hold."""
+    lineage: Lineage
 
 
 class Control:
@@ -104,8 +97,7 @@ class Control:
 
     def __init__(self, ties: Ties, folder: Path, guard: Guard) -> None:
         """``folder`` is for what this process writes; ``guard`` stands around what runs in a thread of its own."""
-        self._ties = ties
-        self._guard = guard
+        self._ties, self._guard = ties, guard
         self._shown: Controls | None = None
         self.gate = gate = Gate(
             lambda answer: ties.send(Answered(answer=answer)), ties.announce, ranks=ties.ranks,
@@ -148,9 +140,11 @@ class Control:
         )  # fmt: skip
         sources = Sources(ties, self._optimizers.living, self._losses.between, self._record, self._prepare, self.show)
         self.health = Examinations(gate, sources, self.checkpoints, guard)
-        self.work = Work(gate)
-        self.recipes = Recipes(gate, self.work, guard)
-        self.insight = Insight(ties, gate, self.checkpoints, self.recipes, self.work)
+        self.recipes = recipes = Recipes(gate, Work(gate), guard)
+        self.insight = Insight(ties, gate, self.checkpoints, recipes)
+        desk = Desk(ties, gate, self.checkpoints, self.insight, recipes, self._optimizers, self._changed, self._trial)
+        self.runs = Runs(desk)
+        Merges(self.runs)
         for name, action in {
             "pause": self._pause, "set": self._optimizers.set, "clip": self._gradients.clip,
             "freeze": self._gradients.freeze, "unfreeze": self._gradients.unfreeze, "subset": self.subset.subset,
@@ -176,7 +170,7 @@ class Control:
         else:
             if message.name == "cancel":
                 self.health.cancel()
-            self.work.heard(message.name)
+            self.recipes.work.heard(message.name)
             self.gate.submit(message)
 
     def lost(self) -> None:
@@ -207,8 +201,8 @@ class Control:
             groups=self._optimizers.groups(), clip=self._gradients.clipping, frozen=list(self._gradients.patterns),
             frozen_parameters=self._gradients.frozen, subset=self.subset.info, checkpoints=self.checkpoints.rows(),
             keep=self.checkpoints.shown, watches=self.watchdogs.rows(), findings=self.watchdogs.findings,
-            trial=self._trial.info, progress=self.health.progress or self.work.progress,
-            evaluations=self.insight.told,
+            trial=self._trial.info, progress=self.health.progress or self.recipes.work.progress,
+            evaluations=self.insight.told, runs=self.runs.rows(),
         )  # fmt: skip
         if controls != self._shown:
             self._shown = controls
@@ -290,12 +284,16 @@ class Control:
 
         def journaled(given: Any, place: Place, by: str) -> Any:
             result = action(given, place, by)
-            self._proven()
-            self._receipt = Receipt({})  # from here on the steps are others
-            self._journal.write(name, plain(given), self._ties.place(), by, result)
+            self._changed(name, plain(given), by, result)
             return result
 
         return journaled
+
+    def _changed(self, name: str, args: dict[str, Any], by: str, result: dict[str, Any]) -> None:
+        """A change was made: from here on the steps are others."""
+        self._proven()
+        self._receipt = Receipt({})
+        self._journal.write(name, args, self._ties.place(), by, result)
 
     def _ours(self) -> Ours:
         """What of ours goes back with the script."""
@@ -317,9 +315,13 @@ class Control:
         self.subset.put_back(subset)
         self._journal.held = list(held)
         self._proven()
-        self._receipt = self._losses.from_call(place.backward)
-        self._ties.went_back(place, run, stem)
+        expected = self._losses.from_call(place.backward)
+        self._receipt = expected if stem else Receipt({})  # of a run that was left no further step is known
         self.gate.moved(place)
+        if not stem:
+            self._ties.lineage.went_back(place, run, "")  # whoever goes back to it tells of it
+            return
+        self._ties.went_back(place, run, stem)
         self._journal.write("rewind", {"checkpoint": checkpoint}, place, by, {"before": {"step": left.step}})
 
     def _compare(self, backward: int, loss: float) -> None:

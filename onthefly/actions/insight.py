@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from onthefly.actions.checkpoints import Checkpoints
     from onthefly.actions.control import Ties
     from onthefly.actions.recipes import Recipes
-    from onthefly.actions.work import Work
     from onthefly.core.gate import Gate, Place
 
 
@@ -56,8 +55,8 @@ class Weights(NamedTuple):
 class Insight:
     """The commands ``test`` and ``scan``; one at a time."""
 
-    def __init__(self, ties: Ties, gate: Gate, checkpoints: Checkpoints, recipes: Recipes, work: Work) -> None:
-        self._ties, self._gate, self._checkpoints, self._recipes, self._work = ties, gate, checkpoints, recipes, work
+    def __init__(self, ties: Ties, gate: Gate, checkpoints: Checkpoints, recipes: Recipes) -> None:
+        self._ties, self._gate, self._checkpoints, self._recipes = ties, gate, checkpoints, recipes
         for name, action in {"test": self.test, "scan": self.scan}.items():
             gate.register(name, action)
         self.told = 0
@@ -186,7 +185,7 @@ class Insight:
         if of is not None:
             info.run, info.step = of.run, of.step
         losses: list[Tensor] = []
-        with self._work.under_way(ask.label) as watch:
+        with self._recipes.work.under_way(ask.label) as watch:
             if how == "registered" and ask.kind == "test" and self.registered.tests and of is None:
                 done = self.registered.test(split, roots(), ask.label, ask.given.mode)
             else:

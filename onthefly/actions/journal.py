@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from onthefly.core.gate import Gate, Place
 
-UNDOING = ("rewind", "choose")
+UNDOING = ("rewind", "choose", "switch")
 """Changes that take back others: what they leave is replayed, not they themselves."""
 
 

@@ -40,7 +40,7 @@ class Recipes:
     """One recipe at a time, and those who wait for it."""
 
     def __init__(self, gate: Gate, work: Work, guard: Guard) -> None:
-        self._gate, self._work, self._guard = gate, work, guard
+        self._gate, self.work, self._guard = gate, work, guard
         self._forget = gate.actions["cancel"]
         gate.register("cancel", self._cancel)
         self.recipe: Recipe | None = None
@@ -78,7 +78,7 @@ class Recipes:
     def fetch(self, label: str, by: str, moment: Place, come: Callable[[Place, str], None]) -> str:
         """Let the script go until there is a recipe, for ``label``; what a client is told of that."""
         self._waiting = Waiting(label, come)
-        self._work.show(f"{label} waits for a step that can be done again", 0, ENOUGH)
+        self.work.show(f"{label} waits for a step that can be done again", 0, ENOUGH)
         self.recipe, self.refusal = None, None
         self.trace(moment)
         self._gate.plan(Plan(f"steps for {label}", by, self._reached, same=True, act=self._come))
@@ -141,10 +141,10 @@ class Recipes:
 
     def _cancel(self, given: Any, moment: Place, by: str) -> Any:
         """The command ``cancel``, where it is for what runs or waits; else that of pauses."""
-        label = self._work.cancelled()
+        label = self.work.cancelled()
         if not label and self._waiting is not None:
             label, self._waiting = self._waiting.label, None
-            self._work.progress = None
+            self.work.progress = None
             self.end()
         return {"cancelled": label} if label else self._forget(given, moment, by)
 
@@ -193,7 +193,7 @@ class Recipes:
         """The steps are done."""
         waiting, self._waiting = self._waiting, None
         self.end()
-        self._work.progress = None
+        self.work.progress = None
         if waiting is None:
             return
         recipe, reason = self.recipe, ""

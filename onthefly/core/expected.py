@@ -76,7 +76,7 @@ def numbers(folder: Path) -> set[int]:
     return {int(path.stem) for path in (folder / FOLDER).glob("*.json") if path.stem.isdecimal()}
 
 
-REWIND, RESUME, RESET = "rewind", "resume", "baseline-"
+REWIND, RESUME, RESET, FORK, MERGE = "rewind", "resume", "baseline-", "fork", "merge"
 """What runs are called that go on from another: with a number; ``baseline`` itself is the first of its kind."""
 
 

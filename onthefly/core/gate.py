@@ -75,7 +75,8 @@ class Gate:
         """Something waits: read by the training thread at every pause point."""
         self.missed = PATIENCE - FIRST_PATIENCE
         """Backward calls since an optimizer's step came by here, while something waited."""
-        self.paused = False
+        self.paused = self.away = False
+        """``away``: the training thread does steps of our own, which are no place to hold at."""
         self.prepare: Callable[[Any, Any, Any], Any] | None = None
         """Called before each outermost step of an optimizer, with its arguments; gives them changed, or None."""
         self.watch: Any = None
@@ -168,8 +169,8 @@ class Gate:
     def due(self, place: Place) -> bool:
         """On the training thread, where :attr:`waiting` is set: whether anything is to be done here."""
         if self.paused or not self._queue.empty() or self._undecided(place):
-            return True
-        return self._ripen(place) or any(command.at <= place.step for command in self._later)
+            return not self.away
+        return not self.away and (self._ripen(place) or any(command.at <= place.step for command in self._later))
 
     def serve(self, place: Place) -> None:
         """On the training thread: do what waits, and hold while paused. Raises :class:`~onthefly.errors.Stop`.

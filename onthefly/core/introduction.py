@@ -46,9 +46,21 @@ class Runs:
         """The name of a run that begins now: ``rewind1``, ``rewind2``, ...; that of the process, where it resumes."""
         if stem == RESUME and self.expected is not None:
             return self.first
-        name = first_free(stem, self._taken)
+        name = self.free(stem)
         self._taken.add(name)
         return name
+
+    def free(self, stem: str) -> str:
+        """The next name of that kind; it is not taken by that."""
+        return first_free(stem, self._taken)
+
+    def has(self, name: str) -> bool:
+        """Whether a run is called that."""
+        return name in self._taken
+
+    def take(self, name: str) -> None:
+        """A run of that name begins."""
+        self._taken.add(name)
 
 
 def hello(settings: Settings, run: str, torch: str, *, rank: int, world_size: int, process: str) -> Hello:

@@ -60,6 +60,15 @@ class Split:
         """How many samples; 0 where that is not known before the end."""
         return len(self._indices)
 
+    @property
+    def indices(self) -> list[int]:
+        """Of the samples, in the loader's data set; none of a stream."""
+        return list(self._indices)
+
+    def fetch(self, drawn: list[int]) -> Any:
+        """A batch of these."""
+        return _MapDatasetFetcher(self.loader.dataset, True, self.loader.collate_fn, False).fetch(drawn)
+
     def batches(self) -> Iterator[Batch]:
         """All of them, in their order."""
         loader = self.loader
@@ -71,18 +80,16 @@ class Split:
                 except StopIteration:
                     return
                 yield Batch(None, data, 0)
-        fetch = _MapDatasetFetcher(loader.dataset, True, loader.collate_fn, False).fetch
         for first in range(0, len(self._indices), self.size):
             drawn = self._indices[first : first + self.size]
-            yield Batch(drawn, fetch(drawn), len(drawn))
+            yield Batch(drawn, self.fetch(drawn), len(drawn))
 
     def filled_up(self, batch: Batch, rows: int) -> Batch:
         """The same samples, and others behind them up to so many; all of them where there are fewer."""
         missing = rows - len(batch.drawn)
         others = [self._indices[place % len(self._indices)] for place in range(missing)]
         drawn = [*batch.drawn, *others]
-        fetch = _MapDatasetFetcher(self.loader.dataset, True, self.loader.collate_fn, False).fetch
-        return Batch(drawn, fetch(drawn), batch.rows)
+        return Batch(drawn, self.fetch(drawn), batch.rows)
 
     def _chosen(self, wanted: set[int]) -> list[int]:
         root = Numbering(self.loader.dataset, copied=False).root(list(self._indices))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from onthefly.errors import Refused
@@ -21,10 +21,12 @@ TEMPERATURE = 2.0
 
 
 def distill(
-    student: nn.Module, teachers: Sequence[Callable[[Any], Tensor]], batches: Iterable[Any], steps: int,
+    student: Callable[[Any], Tensor], teachers: Sequence[Callable[[Any], Tensor]], batches: Iterable[Any], steps: int,
     optimizer: torch.optim.Optimizer, *, temperature: float | None = TEMPERATURE,
 ) -> list[float]:  # fmt: skip
-    """Train ``student`` in place; the loss of each step. ``temperature`` None: its outputs are no logits.
+    """Train what ``student`` gives its outputs with, in place; the loss of each step.
+
+    ``temperature`` None: its outputs are no logits.
 
     ``teachers`` give their outputs for a batch; nothing of theirs is trained. Refused where the batches end before the
     budget does, where that is none, and where a loss is not finite.
@@ -32,13 +34,17 @@ def distill(
     if steps < 1:
         raise Refused("a budget is one step at least")
     losses: list[float] = []
+    trained = [one for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
+    step: Any = getattr(type(optimizer).step, "__wrapped__", type(optimizer).step)
     for batch in batches:
         with torch.no_grad():
             said = [teacher(batch).float() for teacher in teachers]
-        optimizer.zero_grad(set_to_none=True)
         loss = _loss(student(batch).float(), said, temperature)
-        loss.backward()
-        optimizer.step()
+        # By ``grad``, and the step without its hooks: what watches the script would take both for the script's.
+        gradients: Any = torch.autograd.grad(loss, trained, allow_unused=True)
+        for one, gradient in zip(trained, gradients):
+            one.grad = gradient
+        step(optimizer)
         losses.append(float(loss.detach()))
         if not torch.isfinite(loss.detach()):
             raise Refused(f"the loss of step {len(losses)} is not finite", "take a smaller learning rate")

@@ -82,21 +82,18 @@ def of_classifier(model: nn.Module, batches: Iterable[Tensor], generator: torch.
 
 
 def empirical(
-    model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: Callable[[Any, Any], Tensor]
+    parameters: Mapping[str, Tensor], samples: Iterable[Any], loss: Callable[[Any], Tensor]
 ) -> dict[str, Tensor]:
-    """The empirical one: squared gradients of ``loss(model(x), y)``, a scalar, one sample of a batch at a time."""
-    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in parameters.items()}
+    """The empirical one: squared gradients of ``loss(sample)``, a scalar, for each of the samples."""
+    trained = {name: value for name, value in parameters.items() if value.requires_grad}
+    total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in trained.items()}
     count = 0
-    with evaluating(model):
-        for x, y in batches:
-            for place in range(len(x)):
-                one = loss(model(x[place : place + 1]), y[place : place + 1])
-                gradients = torch.autograd.grad(one, list(parameters.values()), allow_unused=True)
-                for name, found in zip(parameters, list[Any](gradients)):
-                    if found is not None:
-                        total[name] += found.detach().to(torch.float64).square()
-                count += 1
+    for sample in samples:
+        gradients = torch.autograd.grad(loss(sample), list(trained.values()), allow_unused=True)
+        for name, found in zip(trained, list[Any](gradients)):
+            if found is not None:
+                total[name] += found.detach().to(torch.float64).square()
+        count += 1
     return _means(total, count)
 
 

@@ -20,21 +20,37 @@ class Strategy(NamedTuple):
     function: Callable[..., Any]
     needs: tuple[str, ...] = ()
     """Of ``base`` (the model that all began from), ``data``, ``held out`` (a split that none has trained on)."""
+    takes: tuple[str, ...] = ()
+    """Numbers that can be given to it, and ``weights``, one for each model."""
 
 
 STRATEGIES = {
     row.name: row
     for row in [
         Strategy("uniform", "the mean of all", averaging.average),
-        Strategy("weighted", "the mean, each by its share", averaging.average),
+        Strategy("weighted", "the mean, each by its share", averaging.average, takes=("weights",)),
         Strategy("greedy", "the mean of those with which it does not get worse", soup.greedy, ("held out",)),
-        Strategy("fisher", "each number by how much the data pin it down", fisher.fisher, ("data",)),
-        Strategy("regmean", "linear layers that come closest to all outputs", regmean.regmean, ("data",)),
-        Strategy("ties", "the largest changes, of the sign that prevails", ties.ties, ("base",)),
-        Strategy("dare", "a random part of the changes, scaled up", dare.dare, ("base",)),
-        Strategy("slerp", "along the arc between two", slerp.slerp),
-        Strategy("adapters", "the mean of adapters on one model", adapters.fuse),
-        Strategy("distill", "a student of all of them, for some steps", distill.distill, ("data",)),
+        Strategy(
+            "fisher", "each number by how much the data pin it down", fisher.fisher, ("data",), ("weights", "samples")
+        ),
+        Strategy(
+            "regmean",
+            "linear layers that come closest to all outputs",
+            regmean.regmean,
+            ("data",),
+            ("alpha", "samples"),
+        ),
+        Strategy("ties", "the largest changes, of the sign that prevails", ties.ties, ("base",), ("density", "scale")),
+        Strategy("dare", "a random part of the changes, scaled up", dare.dare, ("base",), ("weights", "drop")),
+        Strategy("slerp", "along the arc between two", slerp.slerp, takes=("t",)),
+        Strategy("adapters", "the mean of adapters on one model", adapters.fuse, takes=("weights",)),
+        Strategy(
+            "distill",
+            "a student of all of them, for some steps",
+            distill.distill,
+            ("data",),
+            ("steps", "lr", "temperature"),
+        ),
     ]
 }
 

@@ -44,7 +44,7 @@ class Entry:
     name: str
     place: Place
     reason: str
-    """Why it was made: ``asked``, ``every``, ``pause``, ``signal``, ``trial``, ``end``."""
+    """Why it was made: ``asked``, ``every``, ``pause``, ``signal``, ``trial``, ``run``, ``end``."""
     time: float
     """When, in seconds since 1970."""
     snapshot: Any = None
@@ -182,6 +182,7 @@ class Ring:
             raise Refused(f"{name} stays: {entry.error}", "see who may write in that folder")
         with self._lock:
             self._entries.pop(entry.name, None)
+            entry.snapshot = None
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each, oldest first."""

@@ -118,11 +118,15 @@ def play(
     run, commands = Run(), at or {}
 
     def before_ours(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if run.commander.kept.session._gate.away:  # a fork's
+            return
         for name, given in commands.get(run._points, ()):
             run.commander.send(name, **given)
         run._points += 1
 
     def after_ours(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if run.commander.kept.session._gate.away:
+            return
         run.hashes.append(_hash(optimizer))
 
     frames: Any = lambda start: script_frames(start, lambda file: file == str(path))  # noqa: E731

@@ -1,14 +1,9 @@
 // The built page before a made-up hub, whose session has something under control everywhere: for screenshots, and for
 // what a person does there. node e2e/made.mjs [FOLDER]; no hub and no script run.
-import { readFile } from "node:fs/promises";
-import { chromium } from "playwright-core";
 import { answers as asked, shown } from "./asked.mjs";
+import { faked } from "./faked.mjs";
 
 const folder = process.argv[2] ?? "";
-const STATIC = new URL("../../../onthefly/hub/static/", import.meta.url);
-const ADDRESS = "http://127.0.0.1:9/#token=made";
-const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws:; font-src 'self'";
-const TYPES = { html: "text/html", js: "text/javascript", css: "text/css", svg: "image/svg+xml", json: "application/json" };
 const STEPS = 3000;
 const faults = [];
 
@@ -71,16 +66,6 @@ const answers = [
   ["/journal", journal], ["/histogram", histogram], ["/samples", worst], ["/logs", { session: session.id, entries: [], cursor: "0", earlier: false }],
 ];
 
-/** A binary message as the hub sends it. */
-function columns(metric, values) {
-  const rows = { step: values.map((_, step) => step), epoch: values.map((_, step) => Math.floor(step / 500)), time: values.map((_, step) => now - (STEPS - step) / 4), value: values };
-  const header = Buffer.from(JSON.stringify({ session: session.id, run: "baseline", metric, reset: true, cursor: "1", columns: Object.keys(rows).map((name) => ({ name, dtype: "f8", count: values.length })) }));
-  const first = Buffer.alloc(Math.ceil((4 + header.length) / 8) * 8);
-  first.writeUInt32LE(header.length, 0);
-  header.copy(first, 4);
-  return Buffer.concat([first, ...Object.values(rows).map((row) => Buffer.from(Float64Array.from(row).buffer))]);
-}
-
 const steps = Array.from({ length: STEPS }, (_, step) => step);
 const METRICS = { loss: steps.map(lossAt), lr: steps.map((step) => (step < 780 ? 1e-3 : 3e-4)), throughput: steps.map((step) => 7600 + 100 * noise(step)), step_ms: steps.map((step) => 4.2 + 0.2 * noise(step)) };
 
@@ -98,44 +83,7 @@ function reply({ id, name, args }) {
   return { id, n: 1, status: "applied", step: STEPS, result: {} };
 }
 
-async function open({ width = 1280, height = 800, theme = "light" } = {}) {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: ["--no-sandbox", "--disable-gpu"] });
-  const page = await (await browser.newContext({ viewport: { width, height }, colorScheme: theme })).newPage();
-  const wrong = [];
-  page.on("console", (message) => { if (["error", "warning"].includes(message.type())) wrong.push(message.text()); });
-  page.on("pageerror", (error) => wrong.push(error.message));
-  await page.route("**/*", async (route) => {
-    const { pathname } = new URL(route.request().url());
-    const found = answers.find(([part]) => pathname.startsWith("/api/") && pathname.includes(part));
-    if (found) return route.fulfill({ json: found[1] });
-    const name = pathname === "/" ? "index.html" : pathname.slice(1);
-    try {
-      return await route.fulfill({ body: await readFile(new URL(name, STATIC)), headers: { "content-type": TYPES[name.split(".").pop()] ?? "text/plain", "content-security-policy": POLICY } });
-    } catch {
-      return route.fulfill({ status: 404, json: { error: { code: "http_404", message: "no such page" } } });
-    }
-  });
-  await page.routeWebSocket(/ws$/, (socket) => {
-    const say = (event) => socket.send(JSON.stringify(event));
-    socket.onMessage((text) => {
-      const message = JSON.parse(text);
-      if (message.type === "ping") say({ type: "pong" });
-      if (message.type === "subscribe") {
-        say({ type: "snapshot", session, sessions: [session], cursor: "1" });
-        for (const metric of message.metrics) if (METRICS[metric]) socket.send(columns(metric, METRICS[metric]));
-      }
-      if (message.type === "command") {
-        say({ type: "answer", session: session.id, answer: { id: message.id, n: 1, status: "accepted" } });
-        const answer = reply(message);
-        say({ type: "session", session });
-        say({ type: "answer", session: session.id, answer });
-      }
-    });
-  });
-  await page.goto(ADDRESS);
-  await page.locator("canvas").first().waitFor();
-  return { browser, page, wrong };
-}
+const open = (view) => faked({ ...view, answers, session, metrics: METRICS, reply });
 
 const shot = async (page, name) => {
   await page.waitForTimeout(400);
@@ -169,6 +117,7 @@ async function explored(page, label) {
   await page.mouse.down();
   for (const [dx, dy] of [[width / 2, 4], [width / 2, height - 4], [4, height - 4], [4, height / 2]]) await page.mouse.move(x + dx, y + dy, { steps: 3 });
   await page.mouse.up();
+  await page.getByText(/^[1-9][\d,]* chosen$/).waitFor({ timeout: 5000 }).catch(() => undefined); // the page is drawn a frame later
   const chosen = Number((await page.getByText(/^\d[\d,]* chosen$/).innerText()).replace(/\D/g, ""));
   check(chosen > 300 && chosen < 1100, `${label}: half of the map is chosen, not ${chosen} (${[x, y, width, height].map(Math.round).join(" ")})`);
   await shot(page, `${label}-map`);

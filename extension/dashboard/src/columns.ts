@@ -1,5 +1,5 @@
 // Binary messages: u32 header length, JSON header, padding to 8, then each array padded to 8, all little-endian.
-import type { ColumnsHeader } from "./protocol";
+import type { ColumnsHeader, Series } from "./protocol";
 
 export interface Columns {
   header: ColumnsHeader;
@@ -38,4 +38,16 @@ export function decodeColumns(buffer: ArrayBuffer): Columns {
     at += padded(count * size);
   }
   return { header, arrays };
+}
+
+/** A table that was asked for, as if it had come as a message: all that there is of a metric. */
+export function tableColumns({ session, run, name, cursor, bucketed, ...table }: Series): Columns {
+  const names = ["step", "epoch", "time", "value", ...(bucketed ? (["low", "high"] as const) : [])] as const;
+  const arrays = new Map(names.map((column) => [column, Float64Array.from(table[column], number)]));
+  return { header: { session, run, metric: name, reset: true, cursor, columns: [] }, arrays };
+}
+
+/** JSON has no word for these. */
+function number(value: number | string): number {
+  return typeof value === "number" ? value : { inf: Infinity, "-inf": -Infinity }[value] ?? NaN;
 }

@@ -28,6 +28,10 @@ export interface Arguments {
   test: wire.Test;
   scan: wire.Scan;
   health: wire.Health;
+  fork: wire.Fork;
+  switch: wire.Switch;
+  compare: wire.Compare;
+  merge: wire.Merge;
 }
 
 export type Name = keyof Arguments;

@@ -5,7 +5,7 @@ export type Controlled = Required<Controls>;
 
 const NOTHING: Controlled = {
   pauses: [], groups: [], clip: "", frozen: [], frozen_parameters: 0, subset: null, checkpoints: [], keep: {}, watches: [],
-  findings: [], trial: null, progress: null, evaluations: 0,
+  findings: [], trial: null, progress: null, evaluations: 0, runs: [],
 };
 
 export function controlled({ controls }: Session): Controlled {

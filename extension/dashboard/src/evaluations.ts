@@ -33,18 +33,6 @@ export interface Evaluation {
   result: Record<string, unknown>;
 }
 
-/** What runs at a pause, and takes a while. */
-export interface Progress {
-  what: string;
-  done: number;
-  /** 0 where it is not known. */
-  of: number;
-}
-
-export function progress({ controls }: Session): Progress | null {
-  return (controls as { progress?: Progress | null } | undefined)?.progress ?? null;
-}
-
 export class EvaluationStore {
   rows: Evaluation[] = [];
   loaded = false;

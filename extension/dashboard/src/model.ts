@@ -1,19 +1,20 @@
 // What the page knows, and the only place that changes it. Parts subscribe and draw; what only one tab shows has a store
 // of its own.
-import type { Columns } from "./columns";
+import { tableColumns, type Columns } from "./columns";
 import { CommandStore, type Command } from "./commands";
 import { held, LIVE } from "./controls";
 import { EvaluationStore } from "./evaluations";
 import { ExploreStore } from "./explore";
 import { HealthStore } from "./health";
-import type { Connection, Hub, Listener } from "./hub";
+import { NotServed, type Connection, type Hub, type Listener } from "./hub";
 import { JournalStore } from "./journal";
 import { LogStore } from "./logs";
 import { Machine } from "./machine";
 import { MapStore } from "./maps";
 import { BESIDE, TILES } from "./metrics";
-import type { HubEvent, Session } from "./protocol";
+import type { HubEvent, Series as Table, Session } from "./protocol";
 import { ReviewStore } from "./review";
+import { RunStore } from "./runs";
 import { SampleStore } from "./samples";
 import { Series } from "./series";
 import { ShownStore } from "./shown";
@@ -34,6 +35,8 @@ export class Model {
   lostAt = 0;
   sessions: Session[] = [];
   session: Session | null = null;
+  /** The run that a person picked to look at; empty: the one that the script goes on with. */
+  picked = "";
   /** `last` follows newer sessions; empty: none yet, in a notebook whose kernel has none. */
   wanted = "last";
   /** On the main chart. */
@@ -53,6 +56,7 @@ export class Model {
   readonly machine: Machine;
   readonly maps: MapStore;
   readonly review: ReviewStore;
+  readonly runs: RunStore;
   readonly samples: SampleStore;
   readonly shown: ShownStore;
   readonly storage: StorageStore;
@@ -62,6 +66,8 @@ export class Model {
   /** By part of the page: the metrics that it shows. */
   private readonly demands = new Map<string, readonly string[]>([["chart", shownWith("loss")], ["tiles", TILES]]);
   private readonly listeners = new Set<() => void>();
+  /** Run and number of its backward calls of the curves that were asked for. */
+  private asked = "";
   private followed: number | null;
 
   /** `kernel`: in a notebook, the pid of its kernel, whose newest session is shown until a person chooses another. */
@@ -77,6 +83,7 @@ export class Model {
     this.shown = new ShownStore(this.commands);
     this.tags = new TagStore(hub, changed);
     this.review = new ReviewStore(hub, this.tags, changed);
+    this.runs = new RunStore(hub, () => { this.recall(); changed(); });
     this.explore = new ExploreStore(hub, changed);
     this.maps = new MapStore(hub, changed);
     this.evaluations = new EvaluationStore(hub, changed);
@@ -103,7 +110,9 @@ export class Model {
     };
     this.hub.start(listener);
     setInterval(() => {
-      if (this.connection === "open") void this.samples.refresh();
+      if (this.connection !== "open") return;
+      void this.samples.refresh();
+      void this.runs.refresh();
     }, REFRESH_MS);
   }
 
@@ -132,6 +141,7 @@ export class Model {
       case "answer":
         this.commands.settle(event.answer);
         this.shown.take(this.commands.at("show"));
+        this.runs.take(this.commands.at("runs/compare"));
         break;
       case "error":
         if (!this.commands.fail(event.id ?? "", event.error)) this.fault = [event.error.message, event.error.remedy].filter(Boolean).join(": ");
@@ -144,6 +154,7 @@ export class Model {
 
   columns(columns: Columns): void {
     if (columns.header.session !== this.session?.id) return;
+    if (this.picked && columns.header.run !== this.picked) return;
     if (!this.wantedMetrics().includes(columns.header.metric)) return;
     this.curve(columns.header.metric).take(columns);
     this.changed();
@@ -154,6 +165,13 @@ export class Model {
     let curve = this.curves.get(metric);
     if (!curve) this.curves.set(metric, (curve = new Series()));
     return curve;
+  }
+
+  /** The newest loss of the run that is shown: that of the curve where its last point is one value, and no mean of several. */
+  loss(curve = this.curve("loss")): number | null {
+    const { value, weight } = curve.at(curve.length - 1);
+    const known = this.picked ? null : (this.session?.loss ?? null);
+    return curve.length && (weight === 1 || known === null) ? value : known;
   }
 
   /** Names of the metrics that have values; the loss always. */
@@ -177,6 +195,46 @@ export class Model {
     if (wanted.length === before.length && wanted.every((metric) => before.includes(metric))) return;
     for (const known of [...this.curves.keys()]) if (!wanted.includes(known)) this.curves.delete(known);
     if (this.connection === "open") this.ask(this.wanted);
+    this.asked = "";
+    this.recall();
+  }
+
+  /** The shown session, with the run that is looked at in the place of the current one. */
+  get viewed(): Session | null {
+    return this.session && this.picked ? { ...this.session, run: this.picked } : this.session;
+  }
+
+  /** Look at a run until another is picked; with none, at the current one, whichever that is. */
+  look(run = ""): void {
+    if (run === this.picked) return;
+    this.picked = run;
+    this.asked = "";
+    this.curves = new Map();
+    if (this.session) this.take(this.session);
+    if (this.connection === "open" && (!run || run === this.session?.run)) this.ask(this.wanted);
+    void this.samples.refresh();
+    this.recall();
+    this.changed();
+  }
+
+  /** Of a run that is not the current one, nothing comes by itself: its curves are asked for, again where it went on. */
+  private recall(): void {
+    const { session, picked } = this;
+    if (!session || !picked || picked === session.run) return;
+    const backwards = this.runs.recorded.find(({ name }) => name === picked)?.backwards ?? 0;
+    const wanted = `${session.id} ${picked} ${backwards}`;
+    if (wanted === this.asked) return;
+    this.asked = wanted;
+    for (const metric of this.wantedMetrics()) void this.fetch(session.id, picked, metric, wanted);
+  }
+
+  private async fetch(session: string, run: string, metric: string, wanted: string): Promise<void> {
+    try {
+      const table = (await this.hub.get(`sessions/${session}/metrics?name=${encodeURIComponent(metric)}&run=${run}&points=${POINTS}`)) as Table;
+      if (this.asked === wanted) this.columns(tableColumns(table));
+    } catch (error) {
+      if (this.asked === wanted && !(error instanceof NotServed)) this.asked = ""; // the next word of the session asks again
+    }
   }
 
   private wantedMetrics(): string[] {
@@ -255,6 +313,7 @@ export class Model {
   private display(session: Session): void {
     if (session.id !== this.session?.id) {
       this.curves = new Map();
+      this.picked = "";
       this.pointed = null;
       this.fault = "";
     }
@@ -272,7 +331,10 @@ export class Model {
   private take(session: Session): void {
     this.session = session;
     this.commands.follow(session.id);
-    for (const store of [this.journal, this.logs, this.samples, this.shown, this.tags, this.review, this.explore, this.maps, this.evaluations, this.health]) store.follow(session);
+    this.runs.follow(session);
+    const viewed = this.viewed ?? session;
+    for (const store of [this.journal, this.logs, this.samples, this.shown, this.tags, this.review, this.explore, this.maps, this.evaluations, this.health]) store.follow(viewed);
+    this.recall();
   }
 
   private changed(): void {

@@ -178,7 +178,7 @@ describe("ChartCard", () => {
 
   it("saves the values that the hub has, and says when they are buckets", async () => {
     const { hub, model } = shown();
-    hub.answers.set("metrics?name=loss&points=20000", {
+    hub.answers.set("metrics?name=loss&run=baseline&points=20000", {
       session: "k3f9q2ma", run: "baseline", name: "loss", cursor: "1", bucketed: true, step: [0], epoch: [0], time: [0], value: [1], low: [0], high: [2],
     });
     model.columns(columns({ step: [0], value: [1] }));

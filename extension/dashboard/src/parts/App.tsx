@@ -8,6 +8,7 @@ import { ChartCard } from "./ChartCard";
 import { HistogramCard } from "./Histogram";
 import { Keys } from "./Keys";
 import { Notices } from "./Notices";
+import { RunDialogs } from "./runs/Dialogs";
 import { Denied, Lost, Restarted, Waiting } from "./Screens";
 import { SessionList } from "./SessionList";
 import { Tabs } from "./Tabs";
@@ -55,8 +56,9 @@ export function App({ model }: { model: Model }) {
       {model.connection === "lost" && <Lost since={model.lostAt} hint={model.hint} live={session !== null && LIVE.has(session.state)} />}
       {model.connection === "denied" && <Restarted notebook={model.kernel !== null} />}
       {over === "keys" && <Keys onClose={close} />}
+      {session && <RunDialogs model={model} session={session} />}
       {over === "sessions" && <SessionList model={model} onClose={close} />}
-      {session ? <Page model={model} session={session} /> : <Waiting connection={model.connection} hint={model.hint} notebook={model.kernel !== null} onSessions={() => { setOver("sessions"); }} />}
+      {session ? <Page model={model} session={model.viewed ?? session} /> : <Waiting connection={model.connection} hint={model.hint} notebook={model.kernel !== null} onSessions={() => { setOver("sessions"); }} />}
     </>
   );
 }

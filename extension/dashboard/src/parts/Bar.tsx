@@ -1,9 +1,11 @@
 // The bar: which session, how it is, and what watching it costs.
 import * as format from "../format";
+import { lineage } from "../lineage";
 import type { Model } from "../model";
 import type { Session } from "../protocol";
 import { Controls } from "./Controls";
 import { useNow } from "./now";
+import { Picker } from "./runs/Picker";
 import { SessionMenu } from "./SessionMenu";
 
 export const LOWER_BOUND =
@@ -21,7 +23,7 @@ export function Bar({ model, onHelp, onSessions }: BarProps) {
   return (
     <header class="bar">
       <span class="brand">On<b>The</b>Fly</span>
-      {session && <Title session={session} onSessions={onSessions} />}
+      {session && <Title model={model} session={session} onSessions={onSessions} />}
       {session && <State session={session} />}
       {session && <Unsaved session={session} />}
       <span class="right">
@@ -34,15 +36,21 @@ export function Bar({ model, onHelp, onSessions }: BarProps) {
   );
 }
 
-function Title({ session: { project, name, run }, onSessions }: { session: Session; onSessions: () => void }) {
+function Title({ model, session, onSessions }: { model: Model; session: Session; onSessions: () => void }) {
+  const { project, name, run } = session;
+  const runs = lineage(session, model.runs.recorded);
   // A session that was named gives its run the same name; saying it twice would tell nothing.
   const above = [project, name].filter((part) => part && part !== run).join(" / ");
+  const several = runs.length > 1;
   return (
-    <h1 class="title">
-      <button class="quiet" aria-haspopup="dialog" title="Show another session (s)" onClick={onSessions}>
-        {above && <span class="muted">{`${above} / `}</span>}{run} <span class="muted" aria-hidden="true">▾</span>
-      </button>
-    </h1>
+    <>
+      <h1 class="title">
+        <button class="quiet" aria-haspopup="dialog" title="Show another session (s)" onClick={onSessions}>
+          {above && <span class="muted">{several ? above : `${above} / `}</span>}{several && above ? "" : run} <span class="muted" aria-hidden="true">▾</span>
+        </button>
+      </h1>
+      {several && <Picker model={model} session={session} runs={runs} />}
+    </>
   );
 }
 

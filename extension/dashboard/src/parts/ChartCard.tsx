@@ -44,7 +44,7 @@ export function ChartCard({ model, session }: { model: Model; session: Session }
         <h2>
           <span class="metric">{known.label}</span> <small>{beside ? "training" : known.about}</small>
         </h2>
-        {series.length > 0 && <b class="figures">{(metric === "loss" ? format.loss(session.loss) : format.value(series.at(series.length - 1).value)) + known.unit}</b>}
+        {series.length > 0 && <b class="figures">{(metric === "loss" ? format.loss(model.loss(series)) : format.value(last(series))) + known.unit}</b>}
         {beside && <span class="legend"><i class="ring" aria-hidden="true" />{VALIDATION} <b class="figures">{format.value(last(beside)) + known.unit}</b></span>}
         <span class="tools">
           {names.length > 1 && (
@@ -122,7 +122,7 @@ function Downloads({ model, session, metric, axis, beside, empty, card }: Downlo
   };
   const asTable = async () => {
     try {
-      const query = `name=${encodeURIComponent(metric)}&points=${CSV_POINTS}`;
+      const query = `name=${encodeURIComponent(metric)}&run=${session.run}&points=${CSV_POINTS}`;
       const table = (await model.hub.get(`sessions/${session.id}/metrics?${query}`)) as Table;
       await model.hub.save(fileName(session.id, metric, "csv"), new Blob([csv(table)], { type: "text/csv" }));
       setTold(table.bucketed ? `${format.counted(table.step.length, "row")} saved, each the mean of several values` : "");

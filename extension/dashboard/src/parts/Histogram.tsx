@@ -6,6 +6,7 @@ import type { Model } from "../model";
 import type { Histogram, Session } from "../protocol";
 import { remedy } from "../remedies";
 import type { Phase, SampleStore } from "../samples";
+import { ForkOn } from "./runs/ForkOn";
 
 const WIDTH = 420;
 const HEIGHT = 130;
@@ -125,6 +126,7 @@ function Selected({ model, request, onClear }: { model: Model; request: Request 
       <span class="figures">{asked?.answer ? `${format.count(asked.answer.count)} selected` : (asked?.fault ?? "")}</span>
       <span class="grow" />
       <button class="quiet" onClick={onClear}>none</button>
+      <ForkOn model={model} request={request} />
       <button onClick={() => { if (!asked) explore.select(request); model.open("Samples"); document.getElementById("tab-Samples")?.scrollIntoView({ block: "nearest" }); }}>Look</button>
     </p>
   );

@@ -8,6 +8,7 @@ const KEYS: [string, string][] = [
   ["s", "the list of sessions"],
   ["↑ ↓", "walk the samples, or the sessions (when the list has the focus)"],
   ["x", "choose the sample (in the list of samples; with shift and arrows, or a shift-click, a range)"],
+  ["← ↑ → ↓", "walk the runs (when their graph has the focus); enter or x chooses one more, esc none"],
   ["w f u", "in the review of labels: wrong, fine, unsure; 0 takes it back, ← → walk"],
   ["enter esc", "in a field: apply what was typed, or put back what was there"],
   ["← →", "walk the tabs (when one has the focus)"],

@@ -23,12 +23,16 @@ export function Outcome({ model, place, done = true, room = false }: OutcomeProp
       </p>
     );
   }
-  const told = asked ? progress(asked, done) : "";
+  const told = asked ? progress(asked, done, model.session?.state === "paused") : "";
   return told || room ? <p class="said" role="status">{told}</p> : null;
 }
 
-function progress(asked: Asked, done: boolean): string {
+/** Done at a pause, however long it takes; no step of the script is waited for. */
+const LONG: ReadonlySet<string> = new Set(["compare", "diagnose", "fork", "health", "merge", "scan", "switch", "test"]);
+
+function progress(asked: Asked, done: boolean, paused: boolean): string {
   if (asked.state === "sent") return `${asked.command.name}…`;
+  if (asked.state === "accepted" && paused && LONG.has(asked.command.name)) return `${asked.command.name}: under way`;
   if (asked.state === "accepted") return `${asked.command.name}: waits for the script's next step`;
   return done ? applied(asked) : "";
 }
@@ -38,9 +42,18 @@ export function applied({ command, answer }: Asked): string {
   const result = answer?.result ?? {};
   const [before, after] = [record(result["before"]), record(result["after"])];
   const what = Object.keys(after).length ? words({ name: command.name, args: { ...command.args }, before, after }) : command.name;
+  if (typeof result["verdict"] === "string") return `${command.name}: ${result["verdict"]}`;
+  if (typeof result["run"] === "string") return command.name === "switch" ? `the script goes on with ${result["run"]}` : `${command.name}: ${result["run"]}${made(result)}`;
+  if (result["waits"]) return `${command.name}: waits until the script has shown how its step goes; what comes of it is told here and as a notice`;
   const planned = typeof result["planned"] === "string" ? `holds at ${result["planned"]}` : "";
   const step = answer?.step ?? -1;
   return [planned || (what === command.name ? `${what}: done` : what), step >= 0 ? `at step ${format.count(step)}` : ""].filter(Boolean).join(planned ? ", asked " : " ");
+}
+
+/** Of a run that was made. */
+function made({ steps, loss, partial }: Record<string, unknown>): string {
+  const trained = typeof steps === "number" ? ` is trained, ${format.counted(steps, "step")}` : "";
+  return trained + (typeof loss === "number" ? `, loss ${format.loss(loss)}` : "") + (typeof partial === "string" ? `; ${partial}` : "");
 }
 
 function record(value: unknown): Record<string, unknown> {

@@ -15,6 +15,7 @@ import { Test } from "./insight/Test";
 import { Journal } from "./Journal";
 import { Logs } from "./Logs";
 import { Overhead } from "./Overhead";
+import { Runs } from "./runs/Runs";
 import { System } from "./System";
 import { Trial } from "./trial/Trial";
 import { Watchdogs } from "./watch/Watchdogs";
@@ -44,6 +45,7 @@ const TABS: Tab[] = [
   { name: "Checkpoints", part: Checkpoints, exists: ({ controls }) => controls !== undefined, count: (session) => controlled(session).checkpoints.length },
   { name: "Trial", part: Trial, exists: ({ controls }) => controls !== undefined },
   { name: "Watchdogs", part: Watchdogs, exists: ({ controls }) => Boolean(controls?.watches?.length ?? controls?.findings?.length), count: (session) => controlled(session).findings.length },
+  { name: "Runs", part: Runs, exists: ({ controls, branches }) => controls !== undefined || Boolean(branches?.length), count: ({ branches }) => (branches?.length ? branches.length + 1 : 0) },
   { name: "Journal", part: Journal, exists: ({ controls }, { journal }) => controls !== undefined || journal.entries.length > 0, count: (_, { journal }) => journal.entries.length },
   { name: "System", part: System, exists: () => true },
   { name: "Overhead", part: Overhead, exists: ({ backwards, onthefly_us }) => backwards > 0 || onthefly_us !== null },

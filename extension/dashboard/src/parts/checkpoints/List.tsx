@@ -14,7 +14,7 @@ interface ListProps {
   disabled: boolean;
 }
 
-const WHY: Record<CheckpointInfo["why"], string> = { asked: "asked for", every: "made by itself", pause: "at a pause", signal: "at Ctrl-C or SIGTERM", trial: "for a trial", end: "at the script's end" };
+const WHY: Record<CheckpointInfo["why"], string> = { asked: "asked for", every: "made by itself", pause: "at a pause", signal: "at Ctrl-C or SIGTERM", trial: "for a trial", run: "where a run was left", end: "at the script's end" };
 const STATES: Record<CheckpointInfo["state"], string> = { writing: "being written", durable: "durable", failed: "not written", memory: "none: in memory only" };
 const HEADS = ["name", "step", "age", "size", "file", ""];
 

@@ -1,11 +1,13 @@
 // The data set as the model sees it: embeddings in two dimensions, clusters ranked by loss, a lasso.
 import { useEffect, useState } from "preact/hooks";
+import type { Request } from "../../explore";
 import * as format from "../../format";
 import type { Colour } from "../../maps";
 import type { Model } from "../../model";
 import type { SampleMap } from "../../protocol";
 import { named } from "../../tagging";
 import { Outcome } from "../Outcome";
+import { ForkOn } from "../runs/ForkOn";
 import type { TabProps } from "../Tabs";
 import { Scatter } from "./Scatter";
 
@@ -63,9 +65,12 @@ function Shown({ model, map }: { model: Model; map: SampleMap }) {
     `sample ${map.sample[place] ?? map.key[place] ?? "–"}`, `loss ${format.loss(map.loss[place])}`, map.target[place] === null ? "" : `label ${map.target[place] ?? ""}`,
     map.predicted[place] === null ? "" : `model says ${map.predicted[place] ?? ""}`, `cluster ${map.cluster[place] ?? ""}`,
   ].filter(Boolean).join(" · ");
-  const look = () => {
+  const meant = (): Request => {
     const chosen = [...maps.chosen].map((place) => ({ sample: map.sample[place] ?? null, key: map.key[place] ?? null }));
-    explore.select({ select: named(chosen), phase: "scan", evaluation: map.evaluation });
+    return { select: named(chosen), phase: "scan", evaluation: map.evaluation };
+  };
+  const look = () => {
+    explore.select(meant());
     model.open("Samples");
   };
   return (
@@ -75,6 +80,7 @@ function Shown({ model, map }: { model: Model; map: SampleMap }) {
         <p class="field">
           <strong class="figures">{`${format.count(maps.chosen.size)} chosen`}</strong>
           <button disabled={!maps.chosen.size} onClick={look}>Look at them</button>
+          <ForkOn model={model} request={maps.chosen.size ? meant : null} />
           <button class="quiet" disabled={!maps.chosen.size} onClick={() => { maps.choose([]); }}>none</button>
           <small class="figures">{`${map.evaluation}: ${format.count(map.x.length)} samples${many}${map.explained === null ? "" : ` · both axes together: ${format.percent(map.explained)} of the variance`}`}</small>
         </p>

@@ -1,11 +1,11 @@
 // Checks of the run's health: a row each, with its verdict, the numbers it was judged by, and what to do.
 import { useEffect, useState } from "preact/hooks";
 import { LIVE } from "../../controls";
-import { progress } from "../../evaluations";
 import * as format from "../../format";
 import type { Found, Value, Verdict } from "../../health";
 import type { Model } from "../../model";
 import { Outcome } from "../Outcome";
+import { Progress } from "../Progress";
 import type { TabProps } from "../Tabs";
 
 const MARKS: Record<Verdict, [mark: string, words: string]> = { good: ["✓", "good"], warning: ["!", "look at it"], bad: ["✗", "bad"], unknown: ["?", "not known"] };
@@ -36,12 +36,11 @@ export function Health({ model, session }: TabProps) {
 function Ask({ model }: { model: Model }) {
   const { session } = model;
   if (!session) return null;
-  const now = progress(session);
   const paused = session.state === "paused";
   return (
     <div class="field apart">
       <button class="primary" disabled={!paused || model.connection !== "open" || model.commands.pending("health") !== null} title="All checks; some let the script take one step" onClick={() => { model.command("health", { name: "health", args: {} }); }}>Examine</button>
-      {now && <span class="field" role="status"><progress max={now.of || undefined} value={now.of ? now.done : undefined} aria-label="Progress" /><small class="figures">{now.what}</small><button type="button" onClick={() => { model.command("cancel", { name: "cancel", args: {} }); }}>Cancel</button></span>}
+      <Progress model={model} session={session} />
       <small>{paused ? "Numerics, gradients, activations, determinism, throughput, ranks, memory and data." : LIVE.has(session.state) ? "At a pause." : "The script has ended."}</small>
       <div class="under"><Outcome model={model} place="health" room /></div>
     </div>

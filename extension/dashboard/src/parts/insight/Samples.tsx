@@ -7,9 +7,10 @@ import * as format from "../../format";
 import type { Model } from "../../model";
 import type { Session } from "../../protocol";
 import { Selection } from "../../selection";
-import { TAG } from "../../tagging";
+import { named as samplesNamed, TAG } from "../../tagging";
 import { Chosen } from "../Chosen";
 import { PHASES } from "../Histogram";
+import { ForkOn } from "../runs/ForkOn";
 import type { TabProps } from "../Tabs";
 import { Losses } from "./Losses";
 import { Picture } from "./Picture";
@@ -109,6 +110,7 @@ function Actions({ model, selection }: { model: Model; selection: Selection }) {
         <button type="button" class="quiet" disabled={!name || !named.length} onClick={() => { void put(true); }}>take off</button>
       </form>
       <span class="grow" />
+      <ForkOn model={model} request={selection.chosen.size ? { ...explore.asked, select: samplesNamed(named) } : explore.asked} />
       <select class="export" aria-label="Export" value="" title="All that are meant, not only those that are shown" onChange={({ currentTarget }) => { const [what, kind] = currentTarget.value.split(" "); currentTarget.value = ""; void explore.export(what as "indices" | "rows", kind as keyof typeof FORMATS); }}>
         <option value="" disabled>Export…</option>
         {Object.entries(FORMATS).flatMap(([kind, words]) => [<option key={`i${kind}`} value={`indices ${kind}`}>{`Indices, ${words}`}</option>, <option key={`r${kind}`} value={`rows ${kind}`}>{`Rows, ${words}`}</option>])}

@@ -1,10 +1,11 @@
 // How good is it now: a test on any loader, how far it has come, what came of it, and of those before it.
 import { useEffect, useState } from "preact/hooks";
 import { held, LIVE } from "../../controls";
-import { classes, confusion, figures, progress, residuals, type Evaluation } from "../../evaluations";
+import { classes, confusion, figures, residuals, type Evaluation } from "../../evaluations";
 import * as format from "../../format";
 import type { Model } from "../../model";
 import { Outcome } from "../Outcome";
+import { Progress } from "../Progress";
 import type { TabProps } from "../Tabs";
 
 export function Test({ model, session }: TabProps) {
@@ -36,7 +37,6 @@ function Ask({ model }: { model: Model }) {
   const [checkpoint, setCheckpoint] = useState("");
   if (!session) return null;
   const pending = model.commands.pending("test");
-  const now = progress(session);
   const paused = session.state === "paused";
   const checkpoints = session.controls?.checkpoints ?? [];
   const why = !LIVE.has(session.state) ? "The script has ended: its model is gone." : !paused && !held(session) ? "Tests run at a pause." : "";
@@ -55,13 +55,7 @@ function Ask({ model }: { model: Model }) {
           {checkpoints.map(({ name }) => <option key={name} value={name}>{name}</option>)}
         </select></label>
       )}
-      {now && (
-        <span class="field" role="status">
-          <progress max={now.of || undefined} value={now.of ? now.done : undefined} aria-label={`Progress of ${now.what}`} />
-          <small class="figures">{`${now.what}: ${format.count(now.done)}${now.of ? ` of ${format.count(now.of)}` : ""}`}</small>
-          <button type="button" disabled={model.commands.pending("cancel") !== null} onClick={() => { model.command("cancel", { name: "cancel", args: {} }); }}>Cancel</button>
-        </span>
-      )}
+      <Progress model={model} session={session} />
       {why && <small>{why}</small>}
       <div class="under"><Outcome model={model} place="test" room /></div>
     </form>

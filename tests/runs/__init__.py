@@ -1,0 +1,1 @@
+"""Forks, comparisons and merges, on scripts that are played."""
