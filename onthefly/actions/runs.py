@@ -14,6 +14,7 @@ from onthefly.core.expected import FORK
 from onthefly.core.gate import Plan
 from onthefly.errors import Refused, outcome
 from onthefly.protocol import Branch, RunState, plain
+from onthefly.protocol.given import MAX_SAMPLES
 from onthefly.runs.training import Budget, train
 
 if TYPE_CHECKING:
@@ -235,7 +236,10 @@ class Runs:
         ties.lineage.tell(branch)
         result = {"run": branch.run, "steps": trained.steps, "loss": trained.loss, "samples": split.count,
                   **({"partial": trained.end} if trained.end else {})}  # fmt: skip
-        desk.journal("fork", plain(given), by, {"after": {"run": branch.run, "steps": trained.steps}})
+        args = plain(given)
+        if given.select or len(given.samples) > MAX_SAMPLES:
+            args.pop("samples", None)  # an entry has its limit; the words say which they were, the records say it, too
+        desk.journal("fork", args, by, {"after": {"run": branch.run, "steps": trained.steps, "samples": split.count}})
         return result
 
     # -- switch

@@ -87,7 +87,7 @@ def test_a_fork_takes_the_steps_of_a_loop_by_hand(tmp_path: Path) -> None:
     assert [loss for _, _, loss, _ in calls] == by_hand["losses"]
     assert [step for step, *_ in calls] == list(range(5, 12))
     assert sorted(sample for call in calls[:3] for sample in call[3]) == NARROW["samples"]
-    assert fork_of(asked) == {"run": "fork1", "steps": 7}
+    assert fork_of(asked) == {"run": "fork1", "steps": 7, "samples": 40}
 
 
 def test_the_scripts_loop_goes_on_with_the_fork(tmp_path: Path) -> None:
