@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from onthefly.protocol import Journaled
+from onthefly.state import files
 from tests.conftest import FULL
 from tests.insight import scripts
 from tests.insight.played import Asked, ask
@@ -204,3 +206,16 @@ def test_a_run_that_is_not_there_cannot_be_switched_to(tmp_path: Path) -> None:
     assert asked.answers[1].status == "refused"
     assert "no run 'fork9'" in asked.answers[1].reason
     assert asked.run.hashes == plain.hashes
+
+
+def test_on_a_full_disk_a_fork_is_in_memory_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(parent: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "prepare", full)
+    asked, plain = forked(tmp_path, SPECIALIST, NARROW, [("switch", {"run": "baseline"})])
+    assert asked.answers[-2].status == "applied", asked.answers
+    assert asked.run.hashes == plain.hashes
+    rows = asked.run.commander.controls().checkpoints
+    assert {row.state for row in rows} == {"failed"}
+    assert all("No space left on device" in row.fault for row in rows)
