@@ -271,6 +271,10 @@ class Checkpoints:
             del frames
         self._counters.put_back(held.ours, entry.name, by, stem)
 
+    def branch(self) -> None:
+        """Another run begins here, which draws other random numbers than the one that it leaves."""
+        self._deliveries.branch()
+
     def forget(self, entry: Entry) -> None:
         """Let go of one that was only needed for a while."""
         self._ring.drop(entry.name)

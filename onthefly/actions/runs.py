@@ -203,6 +203,7 @@ class Runs:
                 desk.checkpoints.back_to(begun, by, "")
             parent, start = ties.run(), ties.place()
             ties.lineage.began(given.name or ties.lineage.free(FORK))
+            desk.checkpoints.branch()
             branch = Branch(
                 run=ties.run(), parent=parent, step=start.step, kind="fork", parents=[parent],
                 checkpoint=given.checkpoint, selection=given.select or _told(given.samples), samples=split.count,
