@@ -12,6 +12,7 @@ from onthefly.actions.insight import Ask, Weights
 from onthefly.actions.runs import attempted
 from onthefly.core.expected import MERGE
 from onthefly.errors import Refused
+from onthefly.insight.sources import as_they_were
 from onthefly.merging.parents import Parents
 from onthefly.merging.table import strategy
 from onthefly.protocol import Branch, arguments, plain
@@ -155,10 +156,14 @@ class Merges:
         for run in given.runs:
             origin = self._runs.origins.get(run)
             data[run] = origin.split if origin is not None and origin.split is not None else trained
-        with desk.recipes.work.under_way("the merge") as watch, desk.ties.lender().lent(trained.loader, trained.name):
+        sources = [part for split in (trained, held) for part in (split.loader.dataset, split.loader.collate_fn)]
+        with (
+            desk.recipes.work.under_way("the merge") as watch,
+            desk.ties.lender().lent(trained.loader, trained.name), as_they_were(sources),
+        ):  # fmt: skip
             means = Means(model, way, desk.recipes.recipe, data, trained, held, given.parameters, given.weights,
                           given.seed, watch)  # fmt: skip
-            return attempted("the merge", make, row, parents, means)
+            return attempted("the merge", lambda: make(row, parents, means))
 
     def _base(self, runs: Sequence[str], model: Model) -> State:
         """The newest moment that all of them have gone through."""

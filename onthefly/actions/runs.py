@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from onthefly.core.expected import FORK
 from onthefly.core.gate import Plan
 from onthefly.errors import Refused, outcome
+from onthefly.insight.sources import as_they_were
 from onthefly.protocol import Branch, RunState, plain
 from onthefly.protocol.given import MAX_SAMPLES
-from onthefly.runs.training import Budget, train
+from onthefly.runs.training import Budget, Trained, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,58 +191,68 @@ class Runs:
         """Train it, here; where that fails, all is as before."""
         desk, ties = self.desk, self.desk.ties
         stands = desk.recipes.good(moment) is not None
-        split, optimizer = self._split(given), self._optimizer(given)
-        budget = Budget(given.steps, given.epochs, given.minutes)
-        budget = budget if any(budget) else Budget(epochs=1)
-        way = desk.insight.way("recipe" if stands else "registered")
-        before = ties.run()
-        entry = self.leave(moment)
+        split, before, branch = self._split(given), ties.run(), None
+        self._optimizer(given)
+        entry = begun = self.leave(moment)
         try:
-            begun = entry
             if given.checkpoint:
                 begun = desk.checkpoints.find(given.checkpoint)
                 desk.checkpoints.back_to(begun, by, "")
-            parent, start = ties.run(), ties.place()
-            ties.lineage.began(given.name or ties.lineage.free(FORK))
-            desk.checkpoints.branch()
-            branch = Branch(
-                run=ties.run(), parent=parent, step=start.step, kind="fork", parents=[parent],
-                checkpoint=given.checkpoint, selection=given.select or _told(given.samples), samples=split.count,
-                loader=split.name, changes=dict(given.settings), budget=str(budget), by=by, time=time.time(),
-            )  # fmt: skip
-            ties.lineage.tell(branch)
+            start = ties.place()
             for name, value in given.settings.items():
                 desk.optimizers.set(_Setting(name, value, given.optimizer), start, by)
-            with (
-                desk.recipes.work.under_way(branch.run) as watch,
-                ties.lender().lent(split.loader, split.name) as (record, _),
-            ):
-                record.epoch = start.epoch
-                desk.gate.away = True
-                trained = attempted("the fork", lambda: train(
-                    split, way, optimizer, budget, seed=given.seed, record=record, watch=watch,
-                    scaled=ties.scaling()[0] > 0))  # fmt: skip
-            now = ties.place()
-            now = now._replace(epoch=start.epoch, point=start.point)
+            branch = self._began(given, split, by)
+            trained = attempted("the fork", lambda: self._train(given, split, "recipe" if stands else "registered"))
+            now = ties.place()._replace(epoch=start.epoch, point=start.point)
             ties.lineage.counts(now)
-        except BaseException:
+        except BaseException as error:
+            if branch is not None:
+                branch.verdict = f"it failed: {error}"[:500]
+                ties.lineage.tell(branch)
             self.undo(entry, before, by)
             raise
-        finally:
-            desk.gate.away = False
         desk.gate.moved(now)
         if stands:
             desk.recipes.stands_at(now)
-        self.origins[branch.run] = Origin(parent, begun, split if given.samples else None)
+        self.origins[branch.run] = Origin(branch.parent, begun, split if given.samples else None)
         branch.trained, branch.verdict = trained.steps, trained.end
         ties.lineage.tell(branch)
-        result = {"run": branch.run, "steps": trained.steps, "loss": trained.loss, "samples": split.count,
-                  **({"partial": trained.end} if trained.end else {})}  # fmt: skip
         args = plain(given)
         if given.select or len(given.samples) > MAX_SAMPLES:
             args.pop("samples", None)  # an entry has its limit; the words say which they were, the records say it, too
         desk.journal("fork", args, by, {"after": {"run": branch.run, "steps": trained.steps, "samples": split.count}})
-        return result
+        return {"run": branch.run, "steps": trained.steps, "loss": trained.loss, "samples": split.count,
+                **({"partial": trained.end} if trained.end else {})}  # fmt: skip
+
+    def _began(self, given: Any, split: Split, by: str) -> Branch:
+        """The run begins, where the script stands."""
+        ties = self.desk.ties
+        parent, start = ties.run(), ties.place()
+        ties.lineage.began(given.name or ties.lineage.free(FORK))
+        self.desk.checkpoints.branch()
+        branch = Branch(
+            run=ties.run(), parent=parent, step=start.step, kind="fork", parents=[parent], checkpoint=given.checkpoint,
+            selection=given.select or _told(given.samples), samples=split.count, loader=split.name,
+            changes=dict(given.settings), budget=str(_budget(given)), by=by, time=time.time(),
+        )  # fmt: skip
+        ties.lineage.tell(branch)
+        return branch
+
+    def _train(self, given: Any, split: Split, how: str) -> Trained:
+        """Its steps, before the instruments that watch the script, which must not hold it meanwhile."""
+        desk, ties = self.desk, self.desk.ties
+        with (
+            desk.recipes.work.under_way(ties.run()) as watch,
+            ties.lender().lent(split.loader, split.name) as (record, _),
+            as_they_were([split.loader.dataset, split.loader.collate_fn]),
+        ):
+            record.epoch = ties.place().epoch
+            desk.gate.away = True
+            try:
+                return train(split, desk.insight.way(how), self._optimizer(given), _budget(given), seed=given.seed,
+                             record=record, watch=watch, scaled=ties.scaling()[0] > 0)  # fmt: skip
+            finally:
+                desk.gate.away = False
 
     # -- switch
 
@@ -310,9 +321,14 @@ class _Setting(NamedTuple):
     group: int = -1
 
 
-def attempted(what: str, function: Callable[..., Result], *given: Any) -> Result:
+def _budget(given: Any) -> Budget:
+    found = Budget(given.steps, given.epochs, given.minutes)
+    return found if any(found) else Budget(epochs=1)
+
+
+def attempted(what: str, function: Callable[[], Result]) -> Result:
     """What the function gives. What it raises is a fault of the step, the data or the numbers: it is refused."""
-    result, fault = outcome(function, *given)
+    result, fault = outcome(function)
     if isinstance(fault, Refused):
         raise fault
     if fault is not None:

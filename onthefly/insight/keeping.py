@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from onthefly.state.random import RandomStates, generator_of, generators_in
+from onthefly.insight.sources import as_they_were
+from onthefly.state.random import RandomStates
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -105,21 +106,13 @@ def _has_tensors(content: list[Any]) -> bool:
 def as_before(roots: Sequence[nn.Module], datasets: Sequence[Any] = ()) -> Generator[Modules, None, None]:
     """While the block lasts these modules may be run, in any mode, and the data sets asked; then all is as it was."""
     random = RandomStates.take()
-    generators = [
-        (one, kind, kind.read(one))
-        for dataset in datasets
-        for one in generators_in(dataset)
-        for kind in [generator_of(one)]
-        if kind is not None
-    ]
     enabled = torch.is_grad_enabled()
     modules = Modules(roots)
     try:
         modules.lend_copies()
-        yield modules
+        with as_they_were(datasets):
+            yield modules
     finally:
         modules.put_back()
-        for one, kind, state in generators:
-            kind.write(one, state)
         _c._set_grad_enabled(enabled)
         random.put_back()

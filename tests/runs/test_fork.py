@@ -278,3 +278,45 @@ def test_augmented_batches_are_never_another_runs(tmp_path: Path, later: bool) -
     assert answer.status == ("refused" if later else "applied"), answer
     assert ("random numbers" in answer.reason) == later
     assert (asked.run.hashes == plain.hashes) != later
+
+
+FAILING = AUGMENTED.replace("x[index] + 0.1 * torch.randn(6)", "self.counted(x[index])").replace(
+    "    def __len__",
+    """
+    count = 0
+
+    def counted(self, row):
+        self.count += 1
+        if self.count > 241:  # the whole training takes 240
+            raise OSError("the disk is gone")
+        return row
+
+    def __len__""",
+)
+
+
+def test_data_that_fail_end_a_fork_and_nothing_has_changed(tmp_path: Path) -> None:
+    asked, plain = forked(tmp_path, FAILING, {"epochs": 30}, [])
+    said = [one.reason for one in asked.messages if type(one).__name__ == "StateChanged" and one.state == "paused"]
+    assert any("the fork was not made: the fork failed: OSError: the disk is gone" in reason for reason in said), said
+    assert asked.run.hashes == plain.hashes
+    assert asked.run.out == plain.out
+    branch = [one.branch for one in asked.messages if getattr(one, "branch", None) is not None][-1]
+    assert branch.run == "fork1"
+    assert branch.verdict.startswith("it failed: the fork failed: OSError: the disk is gone")
+
+
+DRAWING = AUGMENTED.replace("torch.randn(6)", "torch.randn(6, generator=self.own)").replace(
+    "    def __len__", "    own = torch.Generator().manual_seed(5)\n\n    def __len__"
+)
+
+
+@pytest.mark.parametrize(
+    "source", [FAILING, DRAWING.replace("    own =", "    def __init__(self):\n        self.own =")]
+)
+def test_a_data_set_draws_and_counts_on_as_if_there_were_no_fork(tmp_path: Path, source: str) -> None:
+    at: Any = {2: [("pause", {}), ("fork", NARROW)], 4: [("switch", {"run": "baseline"}), ("scan", {}), ("resume", {})]}
+    asked, plain = ask(tmp_path, source.replace("> 241", "> 2400"), at)
+    assert [answer.status for answer in asked.answers] == ["applied"] * 5, asked.answers
+    assert asked.run.hashes == plain.hashes
+    assert asked.run.out == plain.out
