@@ -185,7 +185,7 @@ class Insight:
         if of is not None:
             info.run, info.step = of.run, of.step
         losses: list[Tensor] = []
-        with self._recipes.work.under_way(ask.label) as watch:
+        with self._recipes.unseen(moment), self._recipes.work.under_way(ask.label) as watch:
             if how == "registered" and ask.kind == "test" and self.registered.tests and of is None:
                 done = self.registered.test(split, roots(), ask.label, ask.given.mode)
             else:
@@ -251,4 +251,5 @@ class Insight:
 
 def way_of(recipe: Recipe) -> Way:
     """As a recipe does it."""
-    return Way(recipe.loss, recipe.modules, recipe.modes, recipe.serves, recipe.rows, recipe.light_loss)
+    rows = recipe.rows if recipe.sized else 0
+    return Way(recipe.loss, recipe.modules, recipe.modes, recipe.serves, rows, recipe.light_loss)

@@ -43,7 +43,7 @@ class Way(NamedTuple):
     serves: Callable[[Any], bool]
     """Whether it can be given that batch."""
     rows: int
-    """Of a batch that it can be given; 0: any."""
+    """Of a batch, where it can be given no other; 0: any. Larger ones are fetched in parts of that size."""
     light: Callable[[Any], Tensor] | None = None
     """The same at less cost, where it gives the same samples the same values; tried on the first batch."""
 
@@ -81,6 +81,7 @@ class Evaluation:
         began = time.monotonic()
         way, split = self._way, self._split
         datasets = [split.loader.dataset, split.loader.collate_fn]
+        split.size = min(split.size, way.rows or split.size)
         partial = ""
         self._light = False if mode == "train" else None  # a second run would draw other random numbers
         with as_before(way.modules, datasets) as modules, _weights(modules.modules, modules.lent, weights):
