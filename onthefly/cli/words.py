@@ -42,8 +42,8 @@ HELP = {
     "test.mode": "eval (default), or train: dropout and batch statistics as in a step",
     "scan.mode": "eval (default), or train: dropout and batch statistics as in a step",
     "scan.samples": "only these indices: 1,2,5-9; or @FILE", "scan.module": "keep its output as embeddings: encoder.fc",
-    "test.using": "recipe or registered (default: what the script registered, else the recipe)",
-    "scan.using": "recipe or registered (default: what the script registered, else the recipe)",
+    "test.using": "recipe, registered or framework (default: what there is of registered, framework, recipe)",
+    "scan.using": "recipe, registered or framework (default: what there is of registered, recipe)",
 }  # fmt: skip
 """Of options; what is not here says it by its name."""
 
