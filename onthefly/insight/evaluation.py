@@ -46,6 +46,8 @@ class Way(NamedTuple):
     """Of a batch, where it can be given no other; 0: any. Larger ones are fetched in parts of that size."""
     light: Callable[[Any], Tensor] | None = None
     """The same at less cost, where it gives the same samples the same values; tried on the first batch."""
+    others: Sequence[nn.Module] = ()
+    """That it might run as well: they are left as they were, too, and have no part in the weights of a checkpoint."""
 
 
 class Watch(NamedTuple):
@@ -105,7 +107,7 @@ class Evaluation:
     def _prepared(self, mode: str) -> Generator[tuple[Modules, Any, Any], None, None]:
         """Modules in that mode, and what reads the losses of this split."""
         way, split = self._way, self._split
-        with as_before(way.modules, [split.loader.dataset, split.loader.collate_fn]) as modules:
+        with as_before([*way.modules, *way.others], [split.loader.dataset, split.loader.collate_fn]) as modules:
             for one in modules.modules:
                 one.training = False
             if mode == "train":

@@ -41,9 +41,9 @@ class EvaluationStep:
         self._given = _given(getattr(module, name))
         self._logged: dict[str, Tensor] = {}
 
-    def way(self, modules: Sequence[nn.Module]) -> Way:
-        """By this step; ``modules``: all that it could run."""
-        return Way(self.loss, modules, [], lambda batch: True, 0)
+    def way(self, roots: Sequence[nn.Module]) -> Way:
+        """By this step; ``roots``: all modules that there are, any of which its Python might run."""
+        return Way(self.loss, [self._module], [], lambda batch: True, 0, others=roots)
 
     def loss(self, batch: Any) -> Tensor:
         """Of a batch; :class:`~onthefly.errors.Refused` where the step tells none."""
