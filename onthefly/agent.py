@@ -214,6 +214,10 @@ class Session:
         if not self._closed:
             self._values(values, step)
 
+    def keep(self, every: int) -> None:
+        """Make a checkpoint every so many steps, as ``onthefly ctl SESSION keep --every`` does."""
+        asked.keep_every(self._control, self._lineage.place, every)
+
     def describe(self, *, name: str = "", project: str = "", parent: str = "", step: int = 0) -> None:
         """Give the session and its run a name, unless the command line has (``--name``, ``--project``).
 

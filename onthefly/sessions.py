@@ -60,6 +60,9 @@ class Unwatched:
     def register(self, test: Any = None, step: Any = None, embed: Any = None) -> None:
         """Take nothing."""
 
+    def keep(self, every: int) -> None:
+        """Make no checkpoint."""
+
     def notice(self, text: str, remedy: str) -> None:
         """Tell nobody."""
 

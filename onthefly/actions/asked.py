@@ -45,6 +45,15 @@ def keep_safe(control: Control, place: Place, signals: str, seconds: float) -> N
         control.checkpoints.keep(given, place, "")
 
 
+def keep_every(control: Control, place: Place, steps: int) -> None:
+    """Make a checkpoint every so many steps; :class:`~onthefly.errors.UsageError` where that is none."""
+    try:
+        given = arguments("keep", {"every": steps})
+    except ValueError as error:
+        raise UsageError(f"a checkpoint every {steps!r} steps: {error}", "give a whole number") from error
+    control.checkpoints.keep(given, place, "")
+
+
 def replay(control: Control, path: str, notice: Callable[[str, str], None]) -> None:
     """Have the changes of that journal made again, each at its moment."""
     entries, fault = outcome(journal.read, Path(path))

@@ -160,8 +160,7 @@ class Checkpoints:
             del frames  # they refer to this one
         entry = self._ring.add(name, place, why, held)
         entry.resume = resume
-        self._prepare()
-        self._writer.submit(form, name, self._wrote, {"reason": why, "resume": resume})
+        self._write(form, name, {"reason": why, "resume": resume})
         self._stalled = time.monotonic() - started
         self._tries = 1
         if image is not None and image.obstacle and why != "end":
@@ -272,6 +271,10 @@ class Checkpoints:
             del frames
         self._counters.put_back(held.ours, entry.name, by, stem)
 
+    def branch(self) -> None:
+        """Another run begins here, which draws other random numbers than the one that it leaves."""
+        self._deliveries.branch()
+
     def forget(self, entry: Entry) -> None:
         """Let go of one that was only needed for a while."""
         self._ring.drop(entry.name)
@@ -317,8 +320,7 @@ class Checkpoints:
         more = {"lightning": lightning.section(objects)}
         form = Form.of(objects, place, random=RandomStates.take().tree(), more=more)
         self._ring.add(name, place, "end").resume = AT_END
-        self._prepare()
-        self._writer.submit(form, name, self._wrote, {"reason": "end", "resume": AT_END})
+        self._write(form, name, {"reason": "end", "resume": AT_END})
         self._writer.flush(SAVING_SECONDS)
 
     def close(self, seconds: float) -> None:
@@ -346,10 +348,17 @@ class Checkpoints:
             told["left_out"] = entry.snapshot.snapshot.left_out[:20]
         return told
 
-    def _prepare(self) -> None:
+    def _write(self, form: Form, name: str, about: dict[str, Any]) -> None:
+        """Have it written; what becomes of it, a folder that cannot be made included, is told to :meth:`_wrote`."""
         if not self._prepared:
+            try:
+                files.prepare(self._folder)
+            except OSError as error:
+                self._wrote(files.Outcome(name, error=f"{self._folder} cannot be made: {error.strerror or error}",
+                                          remedy="see what is free there, and who may write"))  # fmt: skip
+                return
             self._prepared = True
-            files.prepare(self._folder)
+        self._writer.submit(form, name, self._wrote, about)
 
     def _wrote(self, outcome: Outcome) -> None:
         self._ring.wrote(outcome)

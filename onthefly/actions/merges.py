@@ -129,6 +129,7 @@ class Merges:
             if not verdict.good and not given.force:
                 raise Refused(f"the merged model is not taken: {verdict.text}", "force takes it all the same")
             ties.lineage.began(name)
+            desk.checkpoints.branch()
             model.put(state)
             for change in optimizers:
                 change()

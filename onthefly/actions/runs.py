@@ -14,6 +14,7 @@ from onthefly.core.expected import FORK
 from onthefly.core.gate import Plan
 from onthefly.errors import Refused, outcome
 from onthefly.protocol import Branch, RunState, plain
+from onthefly.protocol.given import MAX_SAMPLES
 from onthefly.runs.training import Budget, train
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ class Runs:
                 desk.checkpoints.back_to(begun, by, "")
             parent, start = ties.run(), ties.place()
             ties.lineage.began(given.name or ties.lineage.free(FORK))
+            desk.checkpoints.branch()
             branch = Branch(
                 run=ties.run(), parent=parent, step=start.step, kind="fork", parents=[parent],
                 checkpoint=given.checkpoint, selection=given.select or _told(given.samples), samples=split.count,
@@ -235,7 +237,10 @@ class Runs:
         ties.lineage.tell(branch)
         result = {"run": branch.run, "steps": trained.steps, "loss": trained.loss, "samples": split.count,
                   **({"partial": trained.end} if trained.end else {})}  # fmt: skip
-        desk.journal("fork", plain(given), by, {"after": {"run": branch.run, "steps": trained.steps}})
+        args = plain(given)
+        if given.select or len(given.samples) > MAX_SAMPLES:
+            args.pop("samples", None)  # an entry has its limit; the words say which they were, the records say it, too
+        desk.journal("fork", args, by, {"after": {"run": branch.run, "steps": trained.steps, "samples": split.count}})
         return result
 
     # -- switch

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL, NONE = "all", "none"
-_FIRST = ("session.json", "runs.json", "environment.json", "journal.jsonl", "logs.jsonl")
+_FIRST = ("session.json", "runs.json", "environment.json", "journal.jsonl", "logs.jsonl", "evaluations.jsonl",
+          "health.jsonl", "tags.jsonl")  # fmt: skip
 
 
 def pack(

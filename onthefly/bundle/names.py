@@ -26,7 +26,7 @@ OWNER = r"(?:(?:rank|process)[0-9]{1,10}/)?"
 
 _GRAMMAR: tuple[tuple[re.Pattern[str], Kind], ...] = (
     (re.compile(r"(?:session|runs|environment)\.json"), "json"),
-    (re.compile(r"(?:journal|logs)\.jsonl"), "lines"),
+    (re.compile(r"(?:journal|logs|evaluations|health|tags)\.jsonl"), "lines"),
     (re.compile(rf"tables/(?:{'|'.join(TABLES)})\.parquet"), "table"),
     (re.compile(rf"{OWNER}checkpoints/[A-Za-z0-9_-]{{1,64}}/{PART}"), "checkpoint"),
     (re.compile(rf"script/(?:{PART}/){{0,8}}{PART}"), "script"),

@@ -16,7 +16,7 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from onthefly.cli import evaluations, health, status, words
+from onthefly.cli import compared, evaluations, health, runs, status, words
 from onthefly.errors import ExitCode
 from onthefly.link.client import Client
 from onthefly.protocol import COMMANDS
@@ -37,6 +37,7 @@ def main(argv: list[str]) -> int:
         found = client.json(f"sessions/{quote(options.session, safe='')}")
         session = found["id"]
         before = health.known(client, session) if options.command == "health" else 0
+        was = runs.before(client, found) if options.command in runs.LASTING else None
         answer: dict[str, Any] = {}
         for args in requests:
             answer = _send(client, session, {"name": options.command, "args": args, "by": options.by}, options.timeout)
@@ -44,8 +45,15 @@ def main(argv: list[str]) -> int:
                 break
         if options.command == "health" and answer["status"] == "applied" and "checks" in answer["result"]:
             return health.follow(client, found, answer, before, printing=options.json, timeout=options.timeout)
-        if answer.get("result", {}).get("waits"):
+        waits = answer.get("result", {}).get("waits")
+        if waits and was is not None:
+            runs.wait_for(client, session, answer, was, requests[0], options.timeout)
+        elif waits:
             evaluations.wait_for(client, session, answer, options.timeout)
+        if options.command == "compare" and answer["status"] == "applied" and "evaluations" in answer["result"]:
+            loader = answer["result"].get("loader", "")
+            compared.show(client, session, options.runs, loader, options.select, printing=options.json)
+            return ExitCode.DONE
     if options.json:
         print(json.dumps(answer))
     else:
@@ -80,10 +88,15 @@ def _send(client: Client, session: str, body: dict[str, Any], timeout: float) ->
     """Send the command once, and ask until it is settled or the time is over."""
     answer = client.command(session, {"id": str(uuid.uuid4()), **body})
     limit = time.monotonic() + timeout
-    while answer["status"] == "accepted" and time.monotonic() < limit:
+    while answer["status"] == "accepted" and (time.monotonic() < limit or _works(client, session, body["name"])):
         time.sleep(POLL_SECONDS)
         answer = client.json(f"sessions/{session}/commands/{answer['n']}")
     return answer
+
+
+def _works(client: Client, session: str, name: str) -> bool:
+    """It takes long, and the script is at it."""
+    return name in runs.LASTING and client.json(f"sessions/{session}")["controls"]["progress"] is not None
 
 
 def _say(name: str, answer: dict[str, Any]) -> None:

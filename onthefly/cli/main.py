@@ -20,6 +20,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("run", "run a command under OnTheFly: onthefly run [OPTIONS] -- python train.py"),
     "ps": Entry("ps", "list sessions"),
     "ctl": Entry("ctl", "pause, resume, step or stop a session, change what it does, keep its state"),
+    "runs": Entry("runs", "the runs of a session as a tree: forks, merges, what each was made of"),
     "reset": Entry("reset", "go back to the beginning of a session, as a new run"),
     "evaluations": Entry("evaluations", "the tests and scans of a session"),
     "samples": Entry("table", "per-sample losses of a session, as a table"),

@@ -11,7 +11,7 @@ from typing import Any
 from onthefly.link.client import Client
 from onthefly.settings import Settings
 
-HEADINGS = ("SESSION", "NAME", "STATE", "STEP", "EPOCH", "LOSS", "SAMPLES", "COST", "AGE", "DISK")
+HEADINGS = ("SESSION", "NAME", "STATE", "RUN", "STEP", "EPOCH", "LOSS", "SAMPLES", "COST", "AGE", "DISK")
 
 
 def main(argv: list[str]) -> int:
@@ -52,10 +52,17 @@ def size(count: float) -> str:
 def _row(session: dict[str, Any], takes: int) -> tuple[str, ...]:
     loss, cost = session["loss"], session["onthefly_us"]
     return (
-        session["id"], session["name"][:32], session["state"], str(session["step"]), str(session["epoch"]),
+        session["id"], session["name"][:32], session["state"], _runs(session), str(session["step"]),
+        str(session["epoch"]),
         "-" if loss is None else f"{loss:.4g}", str(session["samples"]), "-" if cost is None else f"{cost:.0f} us",
         _age(time.time() - session["started"]), size(takes) + (" pinned" if session["pinned"] else ""),
     )  # fmt: skip
+
+
+def _runs(session: dict[str, Any]) -> str:
+    """The current one, and how many others its process holds."""
+    others = sum(not one["current"] for one in session["controls"]["runs"])
+    return session["run"] + (f" +{others}" if others else "")
 
 
 def _age(seconds: float) -> str:

@@ -21,6 +21,7 @@ def told(session: dict[str, Any]) -> str:
         lines += [f"  rank {rank['rank']}: {rank['state']}, step {rank['step']}"
                   f"{'' if rank['connected'] else ', not connected'}" for rank in ranks]  # fmt: skip
     for heading, rows in (
+        ("runs", [_run(one) for one in shown["runs"]]),
         ("pauses to come", [f"{pause['text']} ({pause['by']})" for pause in shown["pauses"]]),
         ("parameter groups", [_group(group) for group in shown["groups"]]),
         ("changed", _changes(shown)),
@@ -68,6 +69,12 @@ def _changes(shown: dict[str, Any]) -> list[str]:
         subset = shown["subset"]
         rows.append(f"{subset['loader']} draws with {subset['mode']} of {subset['count']:,} samples")
     return rows
+
+
+def _run(one: dict[str, Any]) -> str:
+    kept = f", kept as {one['checkpoint']}" if one["checkpoint"] else ""
+    back = "current" if one["current"] else "can be switched to" if one["back"] else f"no way to it: {one['reason']}"
+    return f"{one['run']}: step {one['step']}{kept}; {back}"
 
 
 def _checkpoint(kept: dict[str, Any]) -> str:

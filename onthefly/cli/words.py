@@ -44,8 +44,29 @@ HELP = {
     "scan.samples": "only these indices: 1,2,5-9; or @FILE", "scan.module": "keep its output as embeddings: encoder.fc",
     "test.using": "recipe, registered or framework (default: what there is of registered, framework, recipe)",
     "scan.using": "recipe, registered or framework (default: what there is of registered, recipe)",
+    "fork.name": "what to call it (default: fork1, fork2, ...)", "fork.checkpoint": "begins at this one (or here)",
+    "fork.select": "on these samples: 'worst=100', 'loss=2: !tag=label:wrong' (as `onthefly select` takes them)",
+    "fork.samples": "on these indices: 1,5-9; or @FILE", "fork.loader": "from this loader's data set: loader0, ...",
+    "fork.steps": "for so many steps", "fork.epochs": "so often through the samples (default 1)",
+    "fork.minutes": "for so many minutes", "fork.settings": "a number of its optimizer, any number of times: lr=0.01",
+    "fork.optimizer": "which optimizer steps, from 0", "fork.seed": "of the order of its samples",
+    "fork.parallel": "in a process of its own", "switch.run": "as `status` lists them: baseline, fork1, ...",
+    "compare.runs": "two or more; the others are compared with the first",
+    "compare.loader": "loader1, or the name of its variable (default: one that is not trained on)",
+    "merge.strategy": "uniform, weighted, greedy, fisher, regmean, ties, dare, slerp, adapters, distill",
+    "merge.runs": "two or more", "merge.name": "what to call it (default: merge1, merge2, ...)",
+    "merge.weights": "one for each run: 1,2", "merge.loader": "on which it is tested before it is taken",
+    "merge.parameters": "of the strategy: density=0.2, any number of times", "merge.seed": "of what is drawn",
+    "merge.optimizer": "its state: none (reset, default), that of the current run, or the mean of the parents'",
+    "merge.force": "take it even where it is worse",
 }  # fmt: skip
 """Of options; what is not here says it by its name."""
+
+_PAIRS = {"parameters": "parameter", "settings": "set"}
+"""Tables of numbers, and the options that give one of them each."""
+
+_SEVERAL = {"checks": "*", "runs": "+"}
+"""Lists that are given by place."""
 
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -91,18 +112,20 @@ def add_to(parser: argparse.ArgumentParser, name: str) -> None:
             given["default"] = default
         elif get_origin(hint) is Literal:
             given["choices"] = get_args(hint)
-        elif field == "parameters":
-            given.update(action="append", metavar="NAME=VALUE", dest="parameters")
+        elif field in _PAIRS:
+            given.update(action="append", metavar="NAME=VALUE", dest=field)
         else:
             given["metavar"] = field.upper()
-        if field == "checks":
-            parser.add_argument(field, nargs="*", **given)
+        if field in _SEVERAL:
+            parser.add_argument(field, nargs=_SEVERAL[field], **given)
         elif default is _REQUIRED:
             parser.add_argument(field, **given)
         elif len(fields) == 1 and hint is not bool:
             parser.add_argument(field, nargs="?", **given)
         else:
-            parser.add_argument(f"--{'parameter' if field == 'parameters' else field.replace('_', '-')}", **given)
+            parser.add_argument(f"--{_PAIRS.get(field, field.replace('_', '-'))}", **given)
+    if name == "compare":
+        parser.add_argument("--select", default="", help="and on these samples by themselves: terms, or a fork's name")
 
 
 def requests(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -161,7 +184,7 @@ def _plain(hint: Any) -> Any:
 def _value(name: str, field: str, hint: Any, text: Any) -> Any:
     """What is meant by a text; :class:`UsageError` tells how it is written."""
     try:
-        if field == "checks":
+        if field in _SEVERAL:
             return list(text)
         if field == "on_signal":
             return [] if text.lower() == "none" else parse(text)
@@ -169,17 +192,26 @@ def _value(name: str, field: str, hint: Any, text: Any) -> Any:
             return int(float(text.rstrip("KMGTkmgtB")) * _SIZES[text.rstrip("Bb")[-1:].upper().strip("0123456789.")])
         if field == "parameters":
             return {key: _finite(number) for key, _, number in (pair.partition("=") for pair in text)}
+        if field == "settings":
+            return {key: _numbers(number) for key, _, number in (pair.partition("=") for pair in text)}
         if field == "samples":
             return list(_indices(_listed(text)))
         if field == "weights":
             return [_finite(part) for part in _listed(text)]
         if (name, field) == ("set", "value"):
-            numbers = [_finite(part) for part in _listed(text)]
-            return numbers[0] if len(numbers) == 1 and "," not in text else numbers
+            return _numbers(text)
         return _finite(text) if hint is float else int(text) if hint is int else text
     except (ValueError, KeyError) as error:
         how = HELP.get(f"{name}.{field}", "")
         raise UsageError(f"ctl {name}: {text!r} is no {field}", f"{field}: {how}" if how else "") from error
+
+
+def _numbers(text: str) -> float | list[float]:
+    """One, or several between commas."""
+    numbers = [_finite(part) for part in _listed(text)]
+    if not numbers:
+        raise ValueError(text)
+    return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 
 def _finite(text: str) -> float:

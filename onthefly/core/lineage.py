@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from onthefly.core.expected import RESET, RESUME, REWIND
 from onthefly.core.gate import Place
 from onthefly.core.introduction import base, run_name
-from onthefly.protocol import Described
+from onthefly.protocol import Branch, Described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from onthefly.core.introduction import Runs
-    from onthefly.protocol import AgentMessage, Branch
+    from onthefly.protocol import AgentMessage
+    from onthefly.protocol.runs import RunKind
     from onthefly.settings import Settings
+
+
+KINDS: dict[str, RunKind] = {REWIND: "rewind", RESUME: "resume", RESET: "reset"}
+"""Of runs that begin where a checkpoint was gone back to."""
 
 
 class Lineage:
@@ -45,7 +52,12 @@ class Lineage:
         """The script is there again. What was recorded since stays, under the name that the run had."""
         self._recorder.rename(self._runs.next(stem) if stem else run)
         self.counts(place)
-        self.describe(parent=run if stem else "", step=place.step)
+        parent, step = self._runs.origin(run if stem else "", place.step)
+        branch = None
+        if stem in KINDS:
+            branch = Branch(run=self._recorder.run, parent=parent, step=step, kind=KINDS[stem], parents=[parent],
+                            time=time.time())  # fmt: skip
+        self._told(parent, step, branch)
 
     def began(self, run: str) -> None:
         """Another run begins, where the script stands; :meth:`tell` says of what it is made."""

@@ -86,6 +86,8 @@ async def submit(
     refused = None
     if forks is not None and not live.commands.knows(request.id) and live.commands.refusal(request) is None:
         try:
+            if request.name == "fork":
+                await keeper.settled(live)
             request = await forks.resolved(live, request)
         except OnTheFlyError as error:
             refused = error

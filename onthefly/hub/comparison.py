@@ -169,10 +169,11 @@ def own_slice(cursor: duckdb.DuckDBPyConnection, fork: Branch, loader: str) -> S
     try:
         terms = parse(fork.selection)
     except UsageError as error:
-        raise Refused(f"what {fork.run} was trained on is not told in words that mean something on {loader}: "
-                      f"{fork.selection[:60]!r}", "a selection") from error  # fmt: skip
-    if not terms:
-        raise Refused(f"{fork.run} was given its samples by index, which mean nothing on {loader}", "a selection")
+        raise Refused(f"what {fork.run} was trained on is not told in words that mean something on {loader}",
+                      "a selection") from error  # fmt: skip
+    if not terms or any(term.name in ("sample", "key") for term in terms):
+        raise Refused(f"{fork.run} was given samples of another loader by name, which mean nothing on {loader}",
+                      "a selection")  # fmt: skip
     return Slice(fork.selection, terms)
 
 

@@ -54,6 +54,10 @@ class Explorer:
         self.followers = followers
         self.maps = maps
 
+    async def read(self, live: LiveSession, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Ask the session's store."""
+        return await self._keeper.read(live, query)
+
     async def select(self, live: LiveSession, wanted: SelectionRequest) -> Selected:
         """The samples that are meant; where a format is asked for, as a file."""
         terms = parse(wanted.select)

@@ -26,7 +26,7 @@ from onthefly.bundle import checks, discretion, files, names, source
 from onthefly.bundle.archive import Bundle
 from onthefly.bundle.refusals import Damaged, NotWritten, Untrusted
 from onthefly.errors import ExitCode, OnTheFlyError
-from onthefly.hub import branches, loading
+from onthefly.hub import branches, loading, told
 from onthefly.hub.columns import BadColumns
 from onthefly.hub.controls import bounded
 from onthefly.hub.folder import SessionFile
@@ -135,7 +135,7 @@ def _fill(folder_: Path, bundle: Bundle, identifier: str) -> None:
     checkpoints = _checkpoints(folder_, bundle)
     counts = loading.load(folder_, identifier)
     shutil.rmtree(folder_ / "tables", ignore_errors=True)
-    for name in ("journal.jsonl", "logs.jsonl"):
+    for name in ("journal.jsonl", "logs.jsonl", *(f"{kind}.jsonl" for kind in told.KINDS)):
         (folder_ / name).unlink(missing_ok=True)
     _finish(session, bundle, identifier, counts, checkpoints)
     content = SessionFile(node=platform.node(), hub_pid=0, session=session)
@@ -220,7 +220,7 @@ def _finish(
     session.argv = discretion.arguments(session.argv)
     session.ended = session.ended or session.since
     session.samples, session.backwards, session.metrics = counts.samples, counts.backwards, counts.metrics
-    session.logs, session.journal = counts.logs, counts.journal
+    session.logs, session.journal, session.health = counts.logs, counts.journal, counts.health
     session.unsaved_since, session.unsaved_reason, session.pinned = None, "", False
     session.controls.pauses, session.controls.checkpoints = [], checkpoints[-200:]
     for rank in session.ranks:

@@ -43,6 +43,9 @@ MAX_WAITING = 64 * 1024 * 1024
 FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
 """Seconds until a store that took nothing is tried again: doubled each time."""
 
+SETTLE_SECONDS = 2.0
+"""How long a question waits for what has arrived before it."""
+
 SLOW_SECONDS = 5.0
 """After so long without an answer from the disk, the user is told that nothing is saved."""
 
@@ -68,8 +71,20 @@ class Queue:
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
+        self.taken = self.through = 0
+        """Frames that arrived, and those that are saved, refused, or sent again."""
+        self.waiting: list[tuple[int, asyncio.Future[None]]] = []
+        """Whoever waits until so many are through."""
         self.retry_at = 0.0
         self.retry_after = FIRST_RETRY
+
+    def passed(self, count: int) -> None:
+        """So many more are through."""
+        self.through += count
+        for target, future in [one for one in self.waiting if one[0] <= self.through]:
+            self.waiting.remove((target, future))
+            if not future.done():
+                future.set_result(None)
 
 
 class Keeper:
@@ -103,7 +118,9 @@ class Keeper:
 
     def take(self, session: str, frame: Frame, *, urgent: bool) -> None:
         """A frame arrived; ``urgent`` ones do not wait for more."""
-        self._queues.setdefault(session, Queue()).frames.append(frame)
+        queue = self._queues.setdefault(session, Queue())
+        queue.frames.append(frame)
+        queue.taken += 1
         self._count(frame.size)
         self._arrived.set()
         if urgent:
@@ -120,6 +137,17 @@ class Keeper:
             gone = [frame for frame in queue.frames if frame.source[:2] == (rank, pid)]
             queue.frames = [frame for frame in queue.frames if frame.source[:2] != (rank, pid)]
             self._count(-sum(frame.size for frame in gone))
+            queue.passed(len(gone))
+
+    async def settled(self, live: LiveSession) -> None:
+        """Wait until all that has arrived of it is saved, or a while: what is asked then is answered by all of it."""
+        queue = self._queues.get(live.info.id)
+        if queue is not None and queue.through < queue.taken:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            queue.waiting.append((queue.taken, future))
+            self._urgent.set()
+            self._arrived.set()
+            await asyncio.wait([future], timeout=SETTLE_SECONDS)
 
     def _count(self, size: int) -> None:
         self._bytes += size
@@ -202,6 +230,7 @@ class Keeper:
             await self._keep(live, queue, frames, error)
             return False
         self._count(-sum(frame.size for frame in frames))
+        queue.passed(len(frames))
         queue.retry_at, queue.retry_after = 0.0, FIRST_RETRY
         live.storing(None)
         live.wrote(written)
@@ -248,6 +277,7 @@ class Keeper:
         if len(frames) == 1:
             log.warning("session %s: a frame is refused: %s", live.info.id, error)
             self._count(-frames[0].size)
+            queue.passed(1)
             frames[0].fail(str(error))
             return True
         for place, frame in enumerate(frames):

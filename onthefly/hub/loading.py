@@ -7,6 +7,7 @@ below the one folder only, loads no extension, and is told how many rows may com
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
 import duckdb
@@ -14,7 +15,8 @@ import msgspec
 
 from onthefly.bundle import checks
 from onthefly.bundle.refusals import Damaged, TooLarge
-from onthefly.hub import schema
+from onthefly.hub import schema, told
+from onthefly.hub.columns import BadColumns
 from onthefly.hub.store import STORE_NAME, Store
 from onthefly.protocol import (
     CERTIFICATES,
@@ -84,11 +86,12 @@ class Counts(msgspec.Struct):
     backwards: int = 0
     logs: int = 0
     journal: int = 0
+    health: int = 0
     metrics: list[str] = []
 
 
 def load(folder: Path, session: str) -> Counts:
-    """Make the store in ``folder`` from ``folder/tables``, ``journal.jsonl`` and ``logs.jsonl``.
+    """Make the store in ``folder`` from ``folder/tables``, and its lines.
 
     Raises :class:`~onthefly.bundle.refusals.Damaged`, :class:`~onthefly.bundle.refusals.TooLarge`.
     """
@@ -104,8 +107,11 @@ def load(folder: Path, session: str) -> Counts:
                          lambda entries: _insert_journal(database, entries))  # fmt: skip
         logs = _lines(folder / "logs.jsonl", msgspec.json.Decoder(LogLine),
                       lambda lines: _insert_logs(database, lines))  # fmt: skip
+        for name, kind in told.KINDS.items():
+            _lines(folder / f"{name}.jsonl", msgspec.json.Decoder(kind), partial(_insert_told, database, name))
         counts = Counts(_count(database, "samples WHERE phase = 'train'"),
-                        _count(database, "backwards WHERE phase = 'train'"), logs, journal)  # fmt: skip
+                        _count(database, "backwards WHERE phase = 'train'"), logs, journal,
+                        _count(database, "health"))  # fmt: skip
         counts.metrics = [name for (name,) in database.execute(
             "SELECT name FROM metrics_stored GROUP BY name ORDER BY min(rowid)").fetchall()]  # fmt: skip
         database.commit()
@@ -242,6 +248,13 @@ def _insert_journal(database: Any, entries: list[JournalEntry]) -> None:
     database.execute(schema.INSERT_JOURNAL, {
         "ranks": [entry.rank for entry in entries], "pids": [0] * len(entries), "entries": texts,
     })  # fmt: skip
+
+
+def _insert_told(database: Any, name: str, found: list[Any]) -> None:
+    try:
+        told.insert(database, name, found)
+    except BadColumns as error:
+        raise Damaged(f"{name}.jsonl: {error}", "nothing was taken from it") from error
 
 
 def _insert_logs(database: Any, lines: list[LogLine]) -> None:

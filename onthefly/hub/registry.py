@@ -134,6 +134,7 @@ class LiveSession:
                 branches.show(self.info, message)
             if message.run != self.info.run:
                 self.info.run = message.run
+                self.info.loss = None
                 self.info.step = 0  # a run may begin anywhere: at the checkpoint that the script went back to
                 for rank in self.info.ranks:
                     rank.step = 0

@@ -136,4 +136,9 @@ INSERT_ANSWERS = (
 
 INSERT_EVALUATIONS = "INSERT INTO evaluations SELECT unnest($ranks), unnest($pids), unnest($labels), unnest($entries)"
 
+INSERT_TAGS = (
+    "INSERT INTO tags SELECT unnest($loaders), unnest($samples::BIGINT[]), unnest($keys::VARCHAR[]), unnest($tags), "
+    "unnest($who), to_timestamp(unnest($times))"
+)
+
 UPSERT_SAVED = "INSERT INTO saved VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq"

@@ -9,7 +9,7 @@ import msgspec
 
 from onthefly.bundle import checks, discretion, files, names
 from onthefly.bundle.refusals import BundleError
-from onthefly.hub import journal, queries
+from onthefly.hub import journal, queries, told
 from onthefly.protocol import Runs
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ def _documents(
     # As `onthefly journal -o` writes it: --replay takes both.
     entries = (json.loads(msgspec.json.encode(entry)) for entry in journal.read(cursor, session.id, None).entries)
     files.write_file(stage / "journal.jsonl", (_line(entry, keys=True) for entry in entries))
+    for name in told.KINDS:
+        found = b"".join(told.lines(cursor, name, wanted.runs)) if name != "tags" or wanted.samples else b""
+        if found:
+            files.write_file(stage / f"{name}.jsonl", [found])
     if wanted.logs:
         files.write_file(stage / "logs.jsonl", _logs(cursor))
 

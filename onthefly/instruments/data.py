@@ -185,7 +185,7 @@ class DataInstrument:
 
     def _wrap_next_data(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         meter, log, ended, kept = self._meter, self._log, self._guard.around(self._ended), self._guard.around(_keep)
-        first = self._guard.around(self._first)
+        first, about_to = self._guard.around(self._first), self._guard.around(log.about_to)
 
         @functools.wraps(original)
         def _next_data(iterator: Any) -> Any:
@@ -196,6 +196,7 @@ class DataInstrument:
                     if feed is not None:
                         feed.again(again[1], again[0])
                     return again[0]
+                about_to()
             if feed is not None and feed.waits:
                 first(iterator, feed)
             start = perf_counter_ns()

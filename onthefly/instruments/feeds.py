@@ -65,6 +65,9 @@ class Log(Protocol):
     def again(self, iterator: Any) -> Optional[tuple[Any, Any]]:
         """The next batch and what it was drawn from, if it was delivered before; else None."""
 
+    def about_to(self) -> None:
+        """A batch is about to be fetched, and is to be kept."""
+
     def keep(self, iterator: Any, data: Any, failed: str = "") -> None:
         """A batch was fetched, or ``failed`` to come."""
 

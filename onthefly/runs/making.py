@@ -107,7 +107,8 @@ def _greedy(parents: Parents, given: Means) -> tuple[State, str]:
 def _fisher(parents: Parents, given: Means) -> tuple[State, str]:
     found: list[dict[str, Tensor]] = []
     kinds: set[str] = set()
-    for name, state in zip(parents.names, parents.states):
+    for number, (name, state) in enumerate(zip(parents.names, parents.states)):
+        _goes_on(given, number, len(parents.names))
         given.model.put(state)
         with evaluating(given):
             information, kind = _information(given, given.data[name])
@@ -184,7 +185,8 @@ def _some(split: Split, given: Means) -> list[int]:
 
 def _regmean(parents: Parents, given: Means) -> tuple[State, str]:
     grams: list[dict[str, Tensor]] = []
-    for name, state in zip(parents.names, parents.states):
+    for number, (name, state) in enumerate(zip(parents.names, parents.states)):
+        _goes_on(given, number, len(parents.names))
         given.model.put(state)
         split = given.data[name]
         count = -(-min(int(given.parameters.get("samples", SAMPLES)), split.count) // split.size)
@@ -240,13 +242,18 @@ def _distill(parents: Parents, given: Means) -> tuple[State, str]:
 
 
 def _told(given: Means, steps: int) -> Iterator[Any]:
-    """Batches of all the parents' data in turn, until somebody cancels."""
+    """Batches of all the parents' data in turn."""
     sources = itertools.cycle([rounds(split, given.way, given.seed) for split in _different(given.data.values())])
     for number, source in enumerate(sources):
-        given.watch.progress(number, steps)
-        if given.watch.cancelled():
-            raise Refused(f"cancelled after {number} of {steps} steps")
+        _goes_on(given, number, steps)
         yield next(source)[1]
+
+
+def _goes_on(given: Means, done: int, of: int) -> None:
+    """Tell how far it is; refused where somebody has cancelled it."""
+    given.watch.progress(done, of)
+    if given.watch.cancelled():
+        raise Refused(f"cancelled after {done} of {of}")
 
 
 def _different(splits: Iterable[Split]) -> list[Split]:

@@ -46,8 +46,10 @@ class Delivery(NamedTuple):
 
     batch: KeptBatch
     drawn: Any
-    random: RandomStates
-    """After it was fetched."""
+    random: Optional[RandomStates]
+    """After it was fetched; None: that has drawn nothing."""
+    line: int
+    """In which line of runs that was."""
     generators: tuple[tuple[Any, Any], ...]
     """Random generators of the data set and the sampler that the fetch has moved, and their states after it."""
 
@@ -90,8 +92,8 @@ class Position(NamedTuple):
 class Mark:
     """Where all iterators stood at one moment."""
 
-    def __init__(self, positions: list[Position]) -> None:
-        self.positions = positions
+    def __init__(self, positions: list[Position], line: int) -> None:
+        self.positions, self.line = positions, line
         self.lost = ""
         """Why it cannot be gone back to any more; empty: it can."""
 
@@ -112,6 +114,17 @@ class Deliveries:
         self._tapes: list[Tape] = []
         self._marks: list[Mark] = []
         self._states: Optional[RandomStates] = None
+        self._line = self._lines = 0
+        """Runs of one line draw the same random numbers again where they go back; those of another do not."""
+
+    def branch(self) -> None:
+        """A run begins here that draws others from now on than the one that it leaves: a fork, a merge."""
+        self._lines += 1
+        self._line = self._lines
+
+    def about_to(self) -> None:
+        """A batch is about to be fetched."""
+        self._states = RandomStates.take(self._states)
 
     def limit(self, budget: int) -> None:
         """Keep at most so many bytes of batches from the next one on."""
@@ -161,7 +174,8 @@ class Deliveries:
             return None
         kept = tape.deliveries[tape.at - tape.first]
         tape.at += 1
-        kept.random.put_back()
+        if kept.random is not None:
+            kept.random.put_back()
         for generator, state in kept.generators:
             _write(generator, state)
         data = kept.batch.again()
@@ -183,8 +197,9 @@ class Deliveries:
         except Unkeepable as reason:
             tape.lost = f"its batches hold {reason}"
             return
-        self._states = RandomStates.take(self._states)
-        tape.deliveries.append(Delivery(batch, tape.feed.came, self._states, _moved(tape.generators)))
+        before, self._states = self._states, RandomStates.take(self._states)
+        drew = self._states if self._states is not before else None
+        tape.deliveries.append(Delivery(batch, tape.feed.came, drew, self._line, _moved(tape.generators)))
         tape.at += 1
         tape.lost = ""
         self.nbytes += batch.nbytes
@@ -205,7 +220,7 @@ class Deliveries:
                 setattr(iterator, TAPE, tape)
                 self._tapes.append(tape)
             positions.append(Position(tape, id(iterator), tape.at, iterator._num_yielded, tape.feed.counted()))
-        mark = Mark(positions)
+        mark = Mark(positions, self._line)
         self._marks.append(mark)
         self.keeping = True
         return mark
@@ -232,7 +247,13 @@ class Deliveries:
                 continue
             if tape.lost:
                 raise Refused(f"the batches of a loader since then cannot be delivered again: {tape.lost}")
-            if any(kept.batch.moved for kept in tape.deliveries[position.at - tape.first :]):
+            since = tape.deliveries[position.at - tape.first :]
+            if any(kept.random is not None and kept.line != mark.line for kept in since):
+                raise Refused(
+                    "batches that another run has fetched since have drawn random numbers (augmentation): here they "
+                    "would be others", "switch before the script goes on with that run",
+                )  # fmt: skip
+            if any(kept.batch.moved for kept in since):
                 self._copying = True
                 raise Refused(
                     "the script writes into its batches, and those since this checkpoint were not copied",
@@ -241,6 +262,7 @@ class Deliveries:
 
     def wind(self, mark: Mark) -> None:
         """Deliver again from there; :meth:`check` has passed."""
+        self._line = mark.line
         for position in mark.positions:
             iterator: Any = position.tape.iterator()
             if iterator is None or position.tape.ended:

@@ -24,17 +24,11 @@ NEEDLESS = {
     "backlog_limit": "",
     "deterministic_pauses": "every pause is",
     "enforce_sampler_state": "samplers are never replaced",
+    "model_factory": "runs are forked and merged on the model itself",
+    "save_dir": "checkpoints lie in the session's folder",
+    "ckpt_keep": "`onthefly ctl SESSION keep` bounds their bytes",
 }
 """Arguments that this design makes needless."""
-
-LATER = {
-    "embedding_hook": "",
-    "model_factory": "",
-    "save_dir": "",
-    "ckpt_keep": "",
-    "ckpt_every_steps": "",
-}
-"""Arguments of what is not in this version."""
 
 INTERVALS = ("epoch", "step")
 
@@ -156,13 +150,10 @@ def check_unknown(where: str, unknown: dict[str, Any], function: Callable[..., A
 def say_ineffective(given: dict[str, Any], function: Callable[..., Any]) -> None:
     """Name the arguments, of those that were passed, that have no effect: one line."""
     own = inspect.signature(function).parameters
-    passed = [name for name in (*NEEDLESS, *LATER) if name in given and given[name] != own[name].default]
-    needless = [f"{name} ({NEEDLESS[name]})" if NEEDLESS[name] else name for name in passed if name in NEEDLESS]
-    later = [name for name in passed if name in LATER]
-    parts = [f"not needed: {', '.join(needless)}"] if needless else []
-    parts += [f"not in this version: {', '.join(later)}"] if later else []
-    if parts:
-        report(f"arguments without effect: {'; '.join(parts)}")
+    passed = [name for name in NEEDLESS if name in given and given[name] != own[name].default]
+    if passed:
+        told = [f"{name} ({NEEDLESS[name]})" if NEEDLESS[name] else name for name in passed]
+        report(f"arguments that are not needed, and have no effect: {', '.join(told)}")
 
 
 def _check_word(name: str, word: str, words: tuple[str, ...]) -> None:

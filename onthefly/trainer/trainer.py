@@ -164,13 +164,14 @@ class Trainer:
             seed: seed the generators of Python, NumPy and torch before training; None: leave them as they are.
             val_every_n_epochs: instead of what the constructor was given.
             data_order_policy: ``user``, ``epoch_reseed`` or ``fixed_order``, see :class:`~onthefly.trainer.data.Order`.
-            embedding_hook: not in this version, as is ``model_factory``.
-            model_factory: see there.
+            embedding_hook: makes an embedding of what a module gave: ``embedding_hook(output)``, for
+                ``onthefly ctl SESSION scan --module NAME``.
+            model_factory: without effect: runs are forked and merged on the model itself.
             deterministic_pauses: without effect, as is ``enforce_sampler_state``.
             enforce_sampler_state: see there.
-            save_dir: for checkpoints, which are not in this version; as are the next two.
+            save_dir: without effect: checkpoints lie in the session's folder, bounded by the command ``keep``.
             ckpt_keep: see there.
-            ckpt_every_steps: see there.
+            ckpt_every_steps: make a checkpoint every so many steps; None: none but those that are asked for.
             unknown: anything else is refused, with the nearest known name.
 
         Returns:
@@ -194,6 +195,9 @@ class Trainer:
         self._joins = not self._watched or is_own()
         session = watch(project=self.project, name=name, port=self._port) if self._watched else current()
         self._session = session
+        session.register(embed=given["embedding_hook"])
+        if given["ckpt_every_steps"]:
+            session.keep(every=given["ckpt_every_steps"])
         try:
             train(plan, self._steps, session)
         finally:

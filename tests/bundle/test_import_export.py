@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zipfile
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,12 +17,13 @@ import pytest
 from onthefly.bundle import files, folder, gather
 from onthefly.cli.main import main
 from onthefly.errors import ExitCode
-from onthefly.protocol import Journaled, Logged, Metrics
+from onthefly.protocol import Checked, Evaluated, HealthResult, Journaled, Logged, Metrics
 from tests.bundle.forging import ID, forge, good
 from tests.bundle.test_archive import checkpoint
 from tests.conftest import FULL, REPOSITORY, wait_for
 from tests.hub.agent import Agent, records
 from tests.hub.running import Running, running_hub
+from tests.hub.test_evaluations import examined, info
 from tests.hub.test_journal import entry
 from tests.reporting import note
 
@@ -49,13 +51,19 @@ def agent(hub: Running) -> Iterator[Agent]:
         agent.say(Metrics(run="baseline", step=bytes(8), epoch=bytes(4), time=bytes(8), values={"lr": bytes(8)}))
         agent.say(Logged(stream="stderr", time=1.0, text="a\u00e9\r\n"))
         agent.say(Journaled(entry=entry(1)))
-        agent.saved(6)
+        target = array("d", [0, 1]).tobytes()
+        agent.say(examined(run="baseline", evaluation="test_1", kind="test", target=target, predicted=target))
+        agent.say(Evaluated(evaluation=info(label="test_1", kind="test")))
+        agent.say(Checked(result=HealthResult(check="memory", verdict="good", says="fine", run="baseline", time=1.0)))
+        agent.saved(9)
+        tag = json.dumps({"tag": "label:wrong", "samples": [1, 2], "by": "ana"})
+        assert hub.request("POST", f"/api/v1/sessions/{ID}/tags", tag)[0] == 200
         yield agent
 
 
 SHOWN = [
     "runs", "backwards", "samples", "metrics?name=lr", "metrics?name=loss", "metrics?name=loss&points=10", "histogram",
-    "dynamics", "journal", "logs",
+    "dynamics", "journal", "logs", "evaluations", "health", "tags",
 ]  # fmt: skip
 """Not all metrics: the hub goes on to measure the processor time of one that runs."""
 
@@ -142,7 +150,7 @@ def test_the_page_gets_one_too_and_sends_one(hub: Running, tmp_path: Path) -> No
     assert headers["content-disposition"] == f'attachment; filename="{ID}.otf"'
     (tmp_path / "a.otf").write_bytes(body)
     wait_for("its removal", lambda: not list((tmp_path / "data").rglob(".tmp-*")))
-    assert len(zipfile.ZipFile(tmp_path / "a.otf").namelist()) == 9
+    assert len(zipfile.ZipFile(tmp_path / "a.otf").namelist()) == 12
 
     def send(data: bytes, **headers: str | None) -> tuple[int, Any]:
         given: dict[str, str | None] = {"Content_Type": "application/zip", **headers}

@@ -126,6 +126,23 @@ LINES: dict[str, dict[str, Any]] = {
         "loader": "valid_loader", "mode": "train", "checkpoint": "c1", "using": "recipe"
     },
     "scan --samples 1,4-6 --module encoder.fc": {"samples": [1, 4, 5, 6], "module": "encoder.fc"},
+    "fork": {},
+    "fork --samples 1,5-7 --steps 200 --set lr=0.01 --set betas=0.9,0.99 --name hard --checkpoint c1 --seed 3": {
+        "samples": [1, 5, 6, 7], "steps": 200, "settings": {"lr": 0.01, "betas": [0.9, 0.99]}, "name": "hard",
+        "checkpoint": "c1", "seed": 3,
+    },
+    "fork --epochs 2 --minutes 0.5 --optimizer 1 --loader loader0 --parallel": {
+        "epochs": 2.0, "minutes": 0.5, "optimizer": 1, "loader": "loader0", "parallel": True,
+    },
+    "switch baseline": {"run": "baseline"},
+    "compare baseline fork1 --loader valid": {"runs": ["baseline", "fork1"], "loader": "valid"},
+    "merge fisher baseline fork1 --parameter samples=256 --weights 1,2": {
+        "strategy": "fisher", "runs": ["baseline", "fork1"], "parameters": {"samples": 256.0}, "weights": [1.0, 2.0],
+    },
+    "merge ties a b c --name soup --loader valid --optimizer mean --seed 4 --force": {
+        "strategy": "ties", "runs": ["a", "b", "c"], "name": "soup", "loader": "valid", "optimizer": "mean", "seed": 4,
+        "force": True,
+    },
 }  # fmt: skip
 
 
@@ -159,6 +176,12 @@ WRONG = {
     "choose best": "neither",
     "watch spike shout": "rewind",
     "watch spike log --parameter z": "NAME=VALUE",
+    "fork --set lr": "lr=0.01",
+    "fork --steps 0": ">= 1",
+    "switch": "required: RUN",
+    "compare baseline": "length >= 2",
+    "merge fisher": "required: RUNS",
+    "merge fisher a b --optimizer all": "mean",
     "": "required: command",
 }
 

@@ -210,6 +210,20 @@ class Corpus:
         self.having(
             "journal: deep", "journal.jsonl", self.base["journal.jsonl"].replace(b'"lr"', b"[" * 99 + b"]" * 99)
         )
+        tag = b'{"loader":"loader0","sample":1,"key":null,"tag":"%b","by":"ana","time":%b}\n'
+        self.having("tags: a tag that is none", "tags.jsonl", tag % (b"a b", b"1"))
+        self.having("tags: a time beyond all", "tags.jsonl", tag % (b"hard", b"1e300"))
+        self.having("health: no verdict", "health.jsonl",
+                    b'{"rank":0,"pid":1,"result":{"check":"a","verdict":"fine","says":""}}\n')  # fmt: skip
+        self.having("health: a run that is a path", "health.jsonl",
+                    b'{"rank":0,"pid":1,"result":{"check":"a","verdict":"good","says":"","run":"../x"}}\n')  # fmt: skip
+        test = json.dumps({"rank": 0, "pid": 1, "evaluation": {
+            "kind": "test", "label": "test_1", "run": "../x", "step": 1, "epoch": 0, "loader": "", "mode": "eval",
+            "by": "", "began": 1.0, "seconds": 1.0, "count": 1, "how": "",
+        }}).encode()  # fmt: skip
+        self.having("evaluations: a run that is a path", "evaluations.jsonl", test + b"\n")
+        self.having("evaluations: a process that is none", "evaluations.jsonl",
+                    test.replace(b"../x", b"a").replace(b'"pid": 1', b'"pid": -1') + b"\n")  # fmt: skip
         self.having("logs: no stream", "logs.jsonl", b'{"time":1,"rank":0,"stream":"stdin","text":""}\n')
         self.having("logs: a rank beyond all", "logs.jsonl", b'{"time":1,"rank":99999,"stream":"stdout","text":""}\n')
         self.having("logs: one endless line", "logs.jsonl", b"x" * (17 << 20))

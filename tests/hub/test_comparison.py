@@ -166,8 +166,18 @@ def test_the_slice_of_a_fork(played: tuple[Running, Agent]) -> None:
     assert found["select"] == "the samples that fork2 was trained on"
     assert {name: part["count"] for name, part in parts_of(found).items()} == {"all": 20, "slice": 5, "rest": 15}
     assert "too few samples to tell (5) on the slice" in found["verdict"]
-    for name, reason in (("fork1", "trained on all samples"), ("merge1", "is no fork of this session")):
-        status, error = ask(hub, "baseline,fork2", select=name)
+    for name, words in (("hard", "sample=1,2"), ("long", "sample=1,2,... (900 of them)"), ("bare", "")):
+        fork = Branch(run=name, parent="baseline", step=1, kind="fork", samples=9, selection=words, loader="loader0")
+        agent.say(Described(name="n", project="", run="fork2", branch=fork))
+    agent.saved(agent.seq)
+    for name, reason in (
+        ("fork1", "trained on all samples"),
+        ("hard", "mean nothing on loader1"),
+        ("long", "not told in words"),
+        ("bare", "mean nothing on loader1"),
+        ("merge1", "is no fork of this session"),
+    ):
+        status, error = ask(hub, "baseline,fork2", loader="loader1", select=name)
         assert (status, reason in error["message"]) == (409, True), error
 
 

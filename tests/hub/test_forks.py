@@ -9,7 +9,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from onthefly.hub import forks
-from onthefly.protocol import Answer, Answered, CheckpointInfo, Command, Controlled, Controls, Described
+from onthefly.protocol import Answer, Answered, Branch, CheckpointInfo, Command, Controlled, Controls, Described
 from tests.conftest import wait_for
 from tests.hub.agent import Agent, hello, records
 from tests.hub.running import Running, running_hub
@@ -106,6 +106,15 @@ def test_a_fork_from_a_checkpoint_goes_by_the_losses_of_its_run(tmp_path: Path) 
         assert script.fork(select="worst=1")["status"] == "applied"
         assert script.fork(select="worst=1", checkpoint="c1")["status"] == "applied"
         assert [command.args["samples"] for command in script.got] == [[0], [19]]
+
+
+def test_a_merge_that_has_not_trained_goes_by_the_losses_of_the_run_before_it(tmp_path: Path) -> None:
+    merge = Branch(run="merge1", parent="fork1", parents=["baseline", "fork1"], step=3, kind="merge")
+    said = (records(0, 1, ROWS), Described(name="n", project="", run="fork1", parent="baseline", step=1),
+            records(1, 1, 3, run="fork1"), Described(name="n", project="", run="merge1", branch=merge))  # fmt: skip
+    with playing(tmp_path, 47938, *said) as script:
+        assert script.fork(select="worst=1")["status"] == "applied"
+        assert script.got[0].args["samples"] == [2], "of fork1"
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

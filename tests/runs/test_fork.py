@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from onthefly.protocol import Journaled
+from onthefly.state import files
 from tests.conftest import FULL
 from tests.insight import scripts
 from tests.insight.played import Asked, ask
@@ -87,7 +89,7 @@ def test_a_fork_takes_the_steps_of_a_loop_by_hand(tmp_path: Path) -> None:
     assert [loss for _, _, loss, _ in calls] == by_hand["losses"]
     assert [step for step, *_ in calls] == list(range(5, 12))
     assert sorted(sample for call in calls[:3] for sample in call[3]) == NARROW["samples"]
-    assert fork_of(asked) == {"run": "fork1", "steps": 7}
+    assert fork_of(asked) == {"run": "fork1", "steps": 7, "samples": 40}
 
 
 def test_the_scripts_loop_goes_on_with_the_fork(tmp_path: Path) -> None:
@@ -204,3 +206,75 @@ def test_a_run_that_is_not_there_cannot_be_switched_to(tmp_path: Path) -> None:
     assert asked.answers[1].status == "refused"
     assert "no run 'fork9'" in asked.answers[1].reason
     assert asked.run.hashes == plain.hashes
+
+
+def test_on_a_full_disk_a_fork_is_in_memory_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(parent: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "prepare", full)
+    asked, plain = forked(tmp_path, SPECIALIST, NARROW, [("switch", {"run": "baseline"})])
+    assert asked.answers[-2].status == "applied", asked.answers
+    assert asked.run.hashes == plain.hashes
+    rows = asked.run.commander.controls().checkpoints
+    assert {row.state for row in rows} == {"failed"}
+    assert all("No space left on device" in row.fault for row in rows)
+
+
+def test_a_run_is_taken_up_where_it_was_left_although_the_loop_went_on(tmp_path: Path) -> None:
+    at: Any = {
+        2: [("pause", {}), ("fork", {**NARROW, "settings": {"lr": 0.05}})], 4: [("resume", {})],
+        5: [("pause", {}), ("switch", {"run": "baseline"}), ("resume", {})],
+    }  # fmt: skip
+    asked, plain = ask(tmp_path, SPECIALIST, at)
+    assert [answer.status for answer in asked.answers] == ["applied"] * 6, asked.answers
+    assert asked.run.hashes[5:] == plain.hashes[4:]
+    lines = plain.out.splitlines()
+    assert asked.run.out.splitlines() == [*lines[:4], *asked.run.out.splitlines()[4:5], *lines[4:]]
+    assert [step for step, *_ in asked.run.losses()["baseline"]] == list(range(16))
+
+
+def test_a_run_of_an_earlier_epoch_cannot_be_taken_up_in_place(tmp_path: Path) -> None:
+    at: Any = {
+        2: [("pause", {}), ("fork", NARROW)], 4: [("resume", {})],
+        9: [("pause", {}), ("switch", {"run": "baseline"}), ("resume", {})],
+    }  # fmt: skip
+    asked, _ = ask(tmp_path, SPECIALIST, at)
+    assert [answer.status for answer in asked.answers] == [
+        "applied",
+        "applied",
+        "applied",
+        "applied",
+        "refused",
+        "applied",
+    ]
+    assert asked.answers[4].reason
+    assert list(asked.run.losses()) == ["baseline", "fork1"]
+    assert len(asked.run.out.splitlines()) == 16
+
+
+AUGMENTED = SPECIALIST.replace(
+    "loader = DataLoader(TensorDataset(x, y)",
+    """
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self):
+        return len(x)
+
+    def __getitem__(self, index):
+        return x[index] + 0.1 * torch.randn(6), y[index]
+
+loader = DataLoader(Noisy()""",
+)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_augmented_batches_are_never_another_runs(tmp_path: Path, later: bool) -> None:
+    switch: list[tuple[str, dict[str, Any]]] = [("switch", {"run": "baseline"}), ("resume", {})]
+    at: Any = {2: [("pause", {}), ("fork", NARROW)], 4: switch}
+    if later:  # the script has fetched a batch for the fork, with its random numbers
+        at = {**at, 4: [("resume", {})], 5: [("pause", {}), *switch]}
+    asked, plain = ask(tmp_path, AUGMENTED, at)
+    answer = next(one for one in asked.answers if one.status == "refused" or one.result.get("run") == "baseline")
+    assert answer.status == ("refused" if later else "applied"), answer
+    assert ("random numbers" in answer.reason) == later
+    assert (asked.run.hashes == plain.hashes) != later

@@ -17,6 +17,8 @@ from tests.trainer.by_hand import parts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.conftest import Home
+
 
 @pytest.fixture
 def trainer() -> Iterator[Trainer]:
@@ -135,9 +137,10 @@ def test_what_has_no_effect_is_said_once(capfd: pytest.CaptureFixture[str]) -> N
         fit(made, enforce_sampler_state=False, save_dir="x", ckpt_keep=3)
     lines = capfd.readouterr().err.splitlines()
     assert lines == [
-        "onthefly: arguments without effect: not needed: connect_timeout, backlog_limit",
-        "onthefly: arguments without effect: not needed: enforce_sampler_state (samplers are never replaced); "
-        "not in this version: save_dir, ckpt_keep",
+        "onthefly: arguments that are not needed, and have no effect: connect_timeout, backlog_limit",
+        "onthefly: arguments that are not needed, and have no effect: enforce_sampler_state (samplers are never "
+        "replaced), save_dir (checkpoints lie in the session's folder), ckpt_keep (`onthefly ctl SESSION keep` bounds "
+        "their bytes)",
     ]
 
 
@@ -158,3 +161,25 @@ def test_without_a_limit_it_says_that_it_goes_on(capfd: pytest.CaptureFixture[st
         with pytest.raises(Enough):
             fit(made, train_loader=DataLoader(data, 8))
     assert "until it is stopped" in capfd.readouterr().err
+
+
+EVERY = """
+import torch
+from onthefly import Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+model = nn.Linear(5, 3)
+data = TensorDataset(torch.randn(40, 5), torch.randint(0, 3, (40,)))
+with Trainer(project="p", run_name="r", max_epochs=1) as trainer:
+    trainer.fit(model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), train_loader=DataLoader(data, 4),
+                loss_fn=nn.CrossEntropyLoss(), ckpt_every_steps=EACH)
+"""
+
+
+def test_a_checkpoint_every_few_steps(home: Home) -> None:
+    ended = home.python("-c", EVERY.replace("EACH", "4"))
+    assert ended.code == 0, ended.err
+    found = sorted(path.name for path in home.data.glob("sessions/*/checkpoints/r-*"))
+    assert found == ["r-4", "r-8"]
+    refused = home.python("-c", EVERY.replace("EACH", "-4"))
+    assert b"a checkpoint every -4 steps" in refused.err
