@@ -17,7 +17,8 @@ from onthefly.core.gate import Plan
 from onthefly.errors import Refused, outcome, report
 from onthefly.insight import loaders
 from onthefly.insight.embeddings import Embedding, module_of
-from onthefly.insight.evaluation import Evaluation, Way
+from onthefly.insight.evaluation import Evaluation, Way, obstacle
+from onthefly.insight.lightning import STEPS, evaluation_step
 from onthefly.insight.recipe import REMEDY, Recipe
 from onthefly.insight.registered import Registered
 from onthefly.insight.rows import Rows
@@ -120,17 +121,34 @@ class Insight:
 
     def _ask(self, kind: str, given: Any, moment: Place, by: str) -> dict[str, Any]:
         self.check(f"a {kind}")
-        self.split(kind, given)  # refuses where there is no such loader
+        split = self.split(kind, given)  # refuses where there is no such loader
         if given.checkpoint:
             self._checkpoints.find(given.checkpoint)
         ask = Ask(kind, self.label(kind), given, by)
         how = given.using or ("registered" if self.registered.serves(kind) else "recipe")
+        if given.using == "framework" or (not given.using and how == "recipe" and kind == "test"):
+            how = self._framework(ask, split) or how
         if how == "registered":
             self.registered.check(kind)
-        elif self._recipes.good(moment) is None:
+        elif how == "recipe" and self._recipes.good(moment) is None:
             return {"evaluation": ask.label, "waits": self._recipes.fetch(
                 ask.label, by, moment, lambda now, reason: self._come(ask, now, reason))}  # fmt: skip
         return self._now(ask, moment, how)
+
+    def _framework(self, ask: Ask, split: Split) -> str:
+        """The framework's own evaluation step, where it serves; empty: the training's does."""
+        step, reason = None, "an evaluation step has no mode of training"
+        if ask.given.mode == "eval":
+            step = evaluation_step(roots(), test="test" in split.name.lower())
+            reason = "no framework is known here that evaluates in steps of its own"
+        if step is not None:
+            reason = obstacle(split, step.way(roots()), self._ties.lender())
+            reason = reason and f"{step.name} does not serve: {reason}"
+        if reason and ask.given.using:
+            raise Refused(reason, "leave out using, and the training's own step serves")
+        if reason and step is not None:
+            self._ties.notice(f"{ask.label} is made with the training's step: {reason}", "")
+        return step.name if step is not None and not reason else ""
 
     def check(self, what: str) -> None:
         """Refuse where none can be made."""
@@ -185,7 +203,7 @@ class Insight:
         if of is not None:
             info.run, info.step = of.run, of.step
         losses: list[Tensor] = []
-        with self._recipes.work.under_way(ask.label) as watch:
+        with self._recipes.unseen(moment), self._recipes.work.under_way(ask.label) as watch:
             if how == "registered" and ask.kind == "test" and self.registered.tests and of is None:
                 done = self.registered.test(split, roots(), ask.label, ask.given.mode)
             else:
@@ -211,6 +229,11 @@ class Insight:
     def way(self, how: str) -> Way:
         """How a batch becomes a loss."""
         recipe = self._recipes.recipe
+        if how in STEPS:
+            step = evaluation_step(roots(), how)
+            if step is None:
+                raise Refused(f"there is no {how} any more")
+            return step.way(roots())
         return self.registered.way(roots()) if how == "registered" or recipe is None else way_of(recipe)
 
     def _checked(self, info: EvaluationInfo, text: str, good: bool) -> None:
@@ -251,4 +274,5 @@ class Insight:
 
 def way_of(recipe: Recipe) -> Way:
     """As a recipe does it."""
-    return Way(recipe.loss, recipe.modules, recipe.modes, recipe.serves, recipe.rows, recipe.light_loss)
+    rows = recipe.rows if recipe.sized else 0
+    return Way(recipe.loss, recipe.modules, recipe.modes, recipe.serves, rows, recipe.light_loss)

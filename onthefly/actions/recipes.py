@@ -6,6 +6,7 @@ What was made with a recipe has the next real step done again as well.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.core.gate import Plan
@@ -14,7 +15,7 @@ from onthefly.insight.recipe import REMEDY, Recipe
 from onthefly.insight.trace import Tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from onthefly.actions.work import Work
     from onthefly.core.gate import Gate, Place
@@ -160,6 +161,17 @@ class Recipes:
         if tracer is not None and not tracer.end():
             self._gate.plan(Plan("the end of a trace", "", lambda _: tracer.end(), same=True, act=lambda _: None))
         self._tracer = None
+
+    @contextlib.contextmanager
+    def unseen(self, moment: Place) -> Generator[None, None, None]:
+        """What is done here meanwhile is no step of the script's, and is not traced as one."""
+        seeing = self._tracer is not None
+        self.end()
+        try:
+            yield
+        finally:
+            if seeing:
+                self.trace(moment)
 
     def _stepped(self, step: Step) -> None:
         """A loss that depends on a batch is about to be back-propagated."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from onthefly.hub.columns import Array
+
 FINE = 64
 """Parts of a bin of a histogram: the values of one part are few enough to be put in order."""
 
@@ -80,17 +82,28 @@ class Spread:
         ranks = np.asarray(at) * (count - 1)
         low, high = np.floor(ranks).astype(np.int64), np.ceil(ranks).astype(np.int64)
         places = {int(rank): self._place(int(rank)) for rank in np.concatenate((low, high))}
-        parts = sorted({part for part, _ in places.values()})
+        ends = {0: self.low, count - 1: self.high}  # of these the values are known
+        parts = sorted({part for rank, (part, _) in places.items() if rank not in ends})
         before = dict(zip(parts, np.cumsum([0, *(self.counts[part] for part in parts)]).tolist()))
-        wanted = [*parts, *([len(self.counts)] if parts[-1] == len(self.counts) - 1 else [])]
-        values = self._look.columns(
-            "loss", "samples", f"{self._finite} AND {_PART} IN ({', '.join(map(str, wanted))})", low=self.low,
-            scale=self._scale,
-        )["loss"]  # fmt: skip
-        found = {rank: before[part] + rank - below for rank, (part, below) in places.items()}
-        values = np.partition(values, sorted(set(found.values()))).astype(np.float64)
-        first, second = (values[[found[int(rank)] for rank in ends]] for ends in (low, high))
+        found = {rank: before[part] + rank - below for rank, (part, below) in places.items() if rank not in ends}
+        values = np.partition(self._values(parts), sorted(set(found.values()))) if parts else np.empty(0)
+        known = {**{rank: float(values[place]) for rank, place in found.items()}, **ends}
+        first, second = (np.array([known[int(rank)] for rank in ranked]) for ranked in (low, high))
         return (first + (second - first) * (ranks - low)).tolist()
+
+    def _values(self, parts: list[int]) -> Array:
+        """The losses in these parts."""
+        last = [len(self.counts)] if parts[-1] == len(self.counts) - 1 else []  # which has the highest value
+        inside = f"{_PART} IN ({', '.join(map(str, [*parts, *last]))})"
+        near: dict[str, float] = {}
+        if len(parts) == 1:
+            # A range a little wider than the part: the column is compared as it is stored, blocks that hold nothing are
+            # skipped, and few values are asked for their part. That takes a third of the time; of several ranges, more.
+            first, after = (self.low + place / self._scale for place in (parts[0] - 0.01, parts[0] + 1.01))
+            inside = f"loss >= $first::REAL AND loss <= $after::REAL AND {inside}"
+            near = {"first": -least_above(-first), "after": least_above(after)}
+        given = {"low": self.low, "scale": self._scale, **near}
+        return self._look.columns("loss", "samples", f"{self._finite} AND {inside}", **given)["loss"]
 
     def _place(self, rank: int) -> tuple[int, int]:
         """The part with the value that has ``rank`` below it, and how many are below that part."""
@@ -99,6 +112,12 @@ class Spread:
             below += self.counts[part]
             part += 1
         return part, below
+
+
+def least_above(value: float) -> float:
+    """The least number of 32 bits, as losses are stored, that is not below that."""
+    near = np.float32(value)
+    return float(near if near >= value else np.nextafter(near, np.float32(np.inf)))
 
 
 def _is_finite(value: Optional[float]) -> bool:

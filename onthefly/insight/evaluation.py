@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from onthefly.capture.graph import Unreadable
 from onthefly.capture.quiet import undisturbed
-from onthefly.errors import outcome
-from onthefly.insight.keeping import as_before
+from onthefly.errors import Refused, outcome
+from onthefly.insight.keeping import Modules, as_before
 from onthefly.insight.reading import ROWS, Read, alike, given, named, read, unread
+from onthefly.insight.rows import Rows
 from onthefly.insight.tally import Tally
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from onthefly.capture.borrowed import Lender
     from onthefly.insight.embeddings import Embedding
-    from onthefly.insight.rows import Rows
     from onthefly.insight.split import Batch, Split
 
 PROGRESS_SECONDS = 0.25
@@ -43,9 +43,11 @@ class Way(NamedTuple):
     serves: Callable[[Any], bool]
     """Whether it can be given that batch."""
     rows: int
-    """Of a batch that it can be given; 0: any."""
+    """Of a batch, where it can be given no other; 0: any. Larger ones are fetched in parts of that size."""
     light: Callable[[Any], Tensor] | None = None
     """The same at less cost, where it gives the same samples the same values; tried on the first batch."""
+    others: Sequence[nn.Module] = ()
+    """That it might run as well: they are left as they were, too, and have no part in the weights of a checkpoint."""
 
 
 class Watch(NamedTuple):
@@ -80,23 +82,39 @@ class Evaluation:
         """All of it. ``weights``: other values for parameters and buffers, by the ``id`` of these."""
         began = time.monotonic()
         way, split = self._way, self._split
-        datasets = [split.loader.dataset, split.loader.collate_fn]
+        split.size = min(split.size, way.rows or split.size)
         partial = ""
         self._light = False if mode == "train" else None  # a second run would draw other random numbers
-        with as_before(way.modules, datasets) as modules, _weights(modules.modules, modules.lent, weights):
+        with self._prepared(mode) as (modules, record, per_sample), _weights(modules.modules, modules.lent, weights):
+            with embedding.watching() if embedding is not None else contextlib.nullcontext():
+                _, fault = outcome(self._all, record, per_sample, embedding)
+            partial = _words(fault, self._count) if fault is not None else ""
+        self._rows.send()
+        return Outcome(self._count, self._tally.result(), partial, time.monotonic() - began)
+
+    def try_first(self) -> str:
+        """See :func:`obstacle`."""
+        with self._prepared("eval") as (_, record, per_sample):
+            batch, fault = outcome(next, self._split.batches(), None)
+            if fault is not None or batch is None:
+                return ""  # of the data, which the evaluation itself tells of
+            found, fault = outcome(self._one, batch, record, per_sample)
+        if found is None:
+            return str(fault) if isinstance(fault, Refused) else f"{type(fault).__name__}: {fault}"[:300]
+        return found.reason if found.values is None else ""
+
+    @contextlib.contextmanager
+    def _prepared(self, mode: str) -> Generator[tuple[Modules, Any, Any], None, None]:
+        """Modules in that mode, and what reads the losses of this split."""
+        way, split = self._way, self._split
+        with as_before([*way.modules, *way.others], [split.loader.dataset, split.loader.collate_fn]) as modules:
             for one in modules.modules:
                 one.training = False
             if mode == "train":
                 for one, training in way.modes:
                     one.training = training
-            with contextlib.ExitStack() as stack:
-                if embedding is not None:
-                    stack.enter_context(embedding.watching())
-                record, per_sample = stack.enter_context(self._lender.lent(split.loader, split.name))
-                _, fault = outcome(self._all, record, per_sample, embedding)
-                partial = _words(fault, self._count) if fault is not None else ""
-        self._rows.send()
-        return Outcome(self._count, self._tally.result(), partial, time.monotonic() - began)
+            with self._lender.lent(split.loader, split.name) as (record, per_sample):
+                yield modules, record, per_sample
 
     def _all(self, record: Any, per_sample: Any, embedding: Embedding | None) -> None:
         told = time.monotonic()
@@ -104,13 +122,7 @@ class Evaluation:
             if self._watch.cancelled():
                 raise Cancelled
             whole = self._sized(batch)
-            record.deliver(whole.drawn, whole.data)
-            with undisturbed():
-                torch._C._set_grad_enabled(True)  # pyright: ignore[reportPrivateUsage]
-            rows = whole.rows or _first_axis(whole.data)
-            found = self._read(whole.data, len(whole.drawn or ()) or rows, per_sample)
-            if found.identity == ROWS:
-                found = named(found, record, whole.drawn)
+            found = self._one(whole, record, per_sample)
             rows = whole.rows or found.rows
             vectors = embedding.take(rows) if embedding is not None else None
             self._tally.add(found, rows)
@@ -119,6 +131,14 @@ class Evaluation:
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 self._watch.progress(self._count, self._split.count)
+
+    def _one(self, whole: Batch, record: Any, per_sample: Any) -> Read:
+        record.deliver(whole.drawn, whole.data)
+        with undisturbed():
+            torch._C._set_grad_enabled(True)  # pyright: ignore[reportPrivateUsage]
+        rows = whole.rows or _first_axis(whole.data)
+        found = self._read(whole.data, len(whole.drawn or ()) or rows, per_sample)
+        return named(found, record, whole.drawn) if found.identity == ROWS else found
 
     def _read(self, data: Any, rows: int, per_sample: Any) -> Read:
         way = self._way
@@ -140,6 +160,12 @@ class Evaluation:
         if not way.serves(filled.data):
             raise Unserved
         return filled
+
+
+def obstacle(split: Split, way: Way, lender: Lender) -> str:
+    """Why the losses of samples cannot be had that way, as far as the first batch tells; empty: they can."""
+    nobody = Watch(lambda done, of: None, lambda: False)
+    return Evaluation(split, way, lender, Rows(lambda rows: None, {}), nobody).try_first()
 
 
 def _read(loss_of: Callable[[Any], Tensor], data: Any, rows: int, per_sample: Any) -> Read:

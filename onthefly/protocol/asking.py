@@ -20,8 +20,8 @@ class Test(CommandArguments):
     """As the model behaves when it is evaluated, or as in the step that was traced (dropout, batch statistics)."""
     checkpoint: Name = ""
     """With the weights of this checkpoint; empty: those of now."""
-    using: Literal["", "recipe", "registered"] = ""
-    """Which way; empty: what the script registered, else the recipe."""
+    using: Literal["", "recipe", "registered", "framework"] = ""
+    """Which way; empty: what the script registered, else the framework's evaluation step, else the recipe."""
 
 
 class Scan(CommandArguments):
@@ -37,5 +37,5 @@ class Scan(CommandArguments):
     """Only these, by their index; none: all."""
     module: Text = ""
     """Keep this module's output of each sample as its embedding: ``encoder.layer4``."""
-    using: Literal["", "recipe", "registered"] = ""
+    using: Literal["", "recipe", "registered", "framework"] = ""
     """Which way; empty: what the script registered, else the recipe."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,6 +33,9 @@ NAMES = ("lr", "step_ms", "data_ms", "onthefly_us", "throughput", "grad_norm", "
 SHOWN = ["loss", "lr", "grad_norm", "step_ms", "throughput", "accuracy"]
 SLACK = 1.0 if FULL else 3.0
 """The full tier is measured on a machine that does nothing else."""
+
+LOOKS = 7 if FULL else 3
+EPOCH = "samples WHERE run = 'baseline' AND phase = 'train' AND epoch = 9"
 
 FILL = """
 INSERT INTO backwards SELECT $session, 'baseline', 0, i, i // 100000, i, 'train', 'loader0', 1 + random(), 0,
@@ -138,18 +142,26 @@ def test_histogram_and_worst_of_ten_million(data: Path) -> None:
         count = chosen.choose(parse(text))
         return count, len(cursor.execute(chosen.rows(rows)).fetchall())
 
+    def plain(query: str) -> Callable[[], object]:
+        return lambda: cursor.execute(query).fetchall()
+
     with store.reading() as cursor:
-        looks = [timed(lambda: queries.histogram(cursor, "zzzzzzzz", "baseline", "train", 9, 48)) for _ in range(3)]
-        took = {
-            "histogram": min(seconds for seconds, _ in looks),
-            "worst": min(timed(lambda: tables.render(cursor, chosen, "json"))[0] for _ in range(3)),
-            "worst_thousand": min(timed(lambda: select("worst=1000", 1000))[0] for _ in range(3)),
-            "quantile": min(timed(lambda: select("quantile=0.9999:", 1000))[0] for _ in range(3)),
+        looks: dict[str, Callable[[], object]] = {
+            "histogram": lambda: queries.histogram(cursor, "zzzzzzzz", "baseline", "train", 9, 48),
+            "worst": lambda: tables.render(cursor, chosen, "json"),
+            "worst_thousand": lambda: select("worst=1000", 1000),
+            "quantile": lambda: select("quantile=0.9999:", 1000),
+            "plain_quantiles": plain(f"SELECT quantile_cont(loss, {list(queries.QUANTILES)}) FROM {EPOCH}"),
+            "plain_worst_thousand": plain(f"SELECT * FROM {EPOCH} ORDER BY loss DESC LIMIT 1000"),
         }
+        took: dict[str, list[float]] = {name: [] for name in looks}
+        for _ in range(LOOKS):  # one of each in turn: what else the machine does meanwhile meets all of them
+            for name, look in looks.items():
+                took[name].append(timed(look)[0])
+        found = queries.histogram(cursor, "zzzzzzzz", "baseline", "train", 9, 48)
         assert select("worst=1000", 1000) == (1000, 1000)
         wanted = cursor.execute("SELECT quantile_cont(loss, $at) FROM samples", {
-            "at": [float(at) for at in looks[0][1].quantiles]}).fetchall()[0][0]  # fmt: skip
-        found = looks[0][1]
+            "at": [float(at) for at in found.quantiles]}).fetchall()[0][0]  # fmt: skip
         exact = cursor.execute("SELECT median(loss), min(loss), max(loss) FROM samples").fetchone()
         bins = cursor.execute(
             "SELECT least(floor((loss - $low) / (($high - $low) / 48)), 47)::INTEGER AS bin, count(*) FROM samples "
@@ -162,8 +174,13 @@ def test_histogram_and_worst_of_ten_million(data: Path) -> None:
     assert sum(abs(found.counts[place] - number) for place, number in bins) < 20, "but for values on an edge"
     assert found.certificates == {"exact": 10 * STEPS}
     assert found.identities == {"index": 10 * STEPS}
-    note("ten million samples", **{f"{name}_ms": round(1000 * seconds) for name, seconds in took.items()})
-    assert took["histogram"] < 0.3 * SLACK, took
-    assert took["worst"] < 0.15 * SLACK, took
-    assert took["worst_thousand"] < 0.3 * SLACK, took
-    assert took["quantile"] < 0.6 * SLACK, took
+    best = {name: min(seconds) for name, seconds in took.items()}
+    middle = {f"{name}_median": statistics.median(seconds) for name, seconds in took.items()}
+    note("ten million samples", **{f"{name}_ms": round(1000 * value) for name, value in {**best, **middle}.items()})
+    assert best["worst"] < 0.15 * SLACK, best
+    for name in ("histogram", "worst_thousand", "quantile"):
+        assert best[name] < 0.3 * SLACK, best
+    # What does not depend on the machine, nor on what else it does: DuckDB's own way to the same.
+    assert best["histogram"] < 0.6 * best["plain_quantiles"], best
+    assert best["quantile"] < 0.7 * best["plain_quantiles"], best
+    assert best["worst_thousand"] < 1.3 * best["plain_worst_thousand"], best

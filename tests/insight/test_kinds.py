@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from onthefly.insight import trace
 from onthefly.protocol import Examined
 from tests.insight import scripts
 from tests.insight.played import Asked, ask
@@ -87,6 +88,27 @@ def test_a_checkpoint_s_weights(tmp_path: Path) -> None:
     brute = json.loads((tmp_path / "brute.json").read_text())[1]
     assert asked.evaluations["scan_1"].step == 8
     assert asked.losses("scan_1") == pytest.approx(dict(enumerate(brute)), rel=1e-5)
+
+
+def test_the_step_after_several_of_them_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second was traced as if it were the step, and where it was long, nothing behind it was seen."""
+    monkeypatch.setattr(trace, "MAX_OPERATIONS", 200)
+    at: Commands = {2: [("pause", {}), ("test", {})]}
+    at.update({place: [("scan", {}), ("resume", {})] for place in range(3, 9)})
+    asked, plain = ask(tmp_path, scripts.HEAD + scripts.CLASSIFIER, at)
+    unchanged(asked, plain)
+    assert asked.test.how == asked.evaluations["scan_1"].how == "recipe, reproduced 3 of 3"
+
+
+def test_batches_larger_than_the_step_can_be_given(tmp_path: Path) -> None:
+    source = scripts.CLASSIFIER.replace("x[:30], y[:30]), batch_size=16", "x[:30], y[:30]), batch_size=30")
+    source = source.replace("cross_entropy(net(inputs), targets)",
+                            "cross_entropy(net(inputs), targets, reduction='sum') / len(targets)")  # fmt: skip
+    asked = played(tmp_path, source, ("test", {}))
+    done = asked.test
+    assert (done.partial, done.count) == (False, 30), done.reason
+    brute = json.loads((tmp_path / "brute.json").read_text())[done.step - 1]
+    assert asked.losses(done.label) == pytest.approx(dict(enumerate(brute[:30])), rel=1e-5)
 
 
 def test_some_samples_alone(tmp_path: Path) -> None:

@@ -584,7 +584,7 @@ export interface Scan {
   checkpoint?: string;
   samples?: number[];
   module?: string;
-  using?: "" | "recipe" | "registered";
+  using?: "" | "framework" | "recipe" | "registered";
 }
 
 /** ``GET .../selection?select&run&phase&evaluation&epoch&limit``: the samples meant, the highest loss first. */
@@ -802,7 +802,7 @@ export interface Test {
   loader?: string;
   mode?: "eval" | "train";
   checkpoint?: string;
-  using?: "" | "recipe" | "registered";
+  using?: "" | "framework" | "recipe" | "registered";
 }
 
 /** From here, so many steps without a change and so many with it on the same data; then it waits for ``choose``. */
