@@ -25,6 +25,9 @@ MOST_PARTS = 64
 
 _OTHER = (type, FunctionType, ModuleType, torch.Tensor, torch.nn.Module)
 
+_BUSY = {"threading", "queue", "multiprocessing", "concurrent", "asyncio", "logging", "socket", "subprocess"}
+"""Modules whose objects belong to threads and processes, which go on meanwhile: they are not put back."""
+
 
 @contextlib.contextmanager
 def as_they_were(roots: Iterable[Any]) -> Generator[None, None, None]:
@@ -61,7 +64,14 @@ def _objects(roots: Iterable[Any]) -> list[Any]:
         one = pending.popleft()
         if isinstance(one, (list, tuple)):
             pending.extend(one[:MOST_PARTS])  # pyright: ignore[reportUnknownArgumentType]
-        elif id(one) not in found and not isinstance(one, _OTHER) and type(getattr(one, "__dict__", None)) is dict:
+        elif id(one) not in found and _counts(one):
             found[id(one)] = one
             pending.extend(vars(one).values())
     return list(found.values())
+
+
+def _counts(one: Any) -> bool:
+    """Whether its attributes are to be as they were."""
+    if isinstance(one, _OTHER) or type(one).__module__.partition(".")[0] in _BUSY:
+        return False
+    return type(getattr(one, "__dict__", None)) is dict
