@@ -83,7 +83,7 @@ def read(cursor: duckdb.DuckDBPyConnection, session: str) -> HealthResults:
     for place, result in enumerate(found):
         ranks = compared.get((result.run, result.step, result.examination), ())
         if result.check == DISTRIBUTION and len(ranks) > 1:
-            found[place] = agreement(ranks)
+            found[place] = agreement(sorted(ranks, key=lambda one: one.rank))  # they came in any order
     return HealthResults(session=session, results=found)
 
 
