@@ -226,6 +226,11 @@ class Insight:
         self._tell(info)
         return info, losses
 
+    @property
+    def stepping(self) -> str:
+        """By what a batch becomes a loss here: what the script registered comes first."""
+        return "registered" if self.registered.serves("scan") else "recipe"
+
     def way(self, how: str) -> Way:
         """How a batch becomes a loss."""
         recipe = self._recipes.recipe

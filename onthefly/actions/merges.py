@@ -18,7 +18,7 @@ from onthefly.merging.table import strategy
 from onthefly.protocol import Branch, arguments, plain
 from onthefly.runs.making import Means, check, make
 from onthefly.runs.model import Model
-from onthefly.runs.verdict import judge
+from onthefly.runs.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,13 +65,10 @@ class Merges:
         """Label of a test of that run, and the losses of its samples, in the order of the split."""
         insight = self._desk.insight
         ask = Ask("test", insight.label("test"), arguments("test", {}), by)
-        info, losses = insight.evaluate(ask, moment, self._how(), split, Weights(run, step, values))
+        info, losses = insight.evaluate(ask, moment, insight.stepping, split, Weights(run, step, values))
         if info.partial:
             raise Refused(f"the test of {run} did not come to its end: {info.reason}")
         return ask.label, torch.cat(losses) if losses else torch.empty(0)
-
-    def _how(self) -> str:
-        return "registered" if self._desk.insight.registered.serves("scan") else "recipe"
 
     def _held(self, runs: Sequence[str]) -> None:
         if len(set(runs)) < len(runs):
@@ -90,7 +87,8 @@ class Merges:
         self._held(given.runs)
         self._runs.check_name(given.name)
         held, trained = self._desk.insight.split("test", given), self._trained()
-        if held.loader is trained.loader or held.loader.dataset is trained.loader.dataset:
+        same = held.loader.dataset is trained.loader.dataset  # two samplers may share it out
+        if held.loader is trained.loader or (same and not set(held.indices).isdisjoint(trained.indices)):
             raise Refused(f"{held.name} is what the runs were trained on: on it nothing shows whether a model is worse",
                           "name a loader that is not: --loader")  # fmt: skip
         return self._runs.when_ready(
@@ -107,8 +105,7 @@ class Merges:
     def _merge(self, given: Any, moment: Place, by: str) -> dict[str, Any]:
         """Make it and test it; where it is not taken, or something fails, all is as before."""
         desk, ties, row = self._desk, self._desk.ties, strategy(given.strategy)
-        way = desk.insight.way(self._how())
-        model = Model(way.modules)
+        model = Model(desk.insight.way(desk.insight.stepping).modules)
         steps = {run: self._runs.values(run) for run in given.runs}
         parents = Parents(
             {run: model.state(values or None) for run, (_, values) in steps.items()},
@@ -126,7 +123,7 @@ class Merges:
             state, note = self._made(row, parents, model, given, split)
             desk.checkpoints.back_to(entry, by, "")
             labels[name], merged = self._tested(name, moment.step, model.values(state), split, moment, by)
-            verdict = judge(merged, losses, split.name)
+            verdict = self._judged(merged, losses, split.name, force=given.force)
             if not verdict.good and not given.force:
                 raise Refused(f"the merged model is not taken: {verdict.text}", "force takes it all the same")
             ties.lineage.began(name)
@@ -149,9 +146,19 @@ class Merges:
         desk.journal("merge", plain(given), by, {"after": {"run": name, "verdict": text}})
         return {"run": name, "verdict": text, "evaluations": labels, "taken": True}
 
+    @staticmethod
+    def _judged(merged: Tensor, parents: dict[str, Tensor], loader: str, *, force: bool) -> Verdict:
+        """What the test says; where it can say nothing, whoever takes it all the same is told so."""
+        try:
+            return judge(merged, parents, loader)
+        except Refused as refusal:
+            if not force:
+                raise
+            return Verdict(good=False, text=refusal.message)
+
     def _made(self, row: Strategy, parents: Parents, model: Model, given: Any, held: Split) -> tuple[State, str]:
         desk = self._desk
-        way, trained = desk.insight.way(self._how()), self._trained()
+        way, trained = desk.insight.way(desk.insight.stepping), self._trained()
         data: dict[str, Split] = {}
         for run in given.runs:
             origin = self._runs.origins.get(run)

@@ -143,7 +143,7 @@ class Runs:
         In a GAN, between the steps of its two optimizers, a graph waits for its backward: there is no way back there.
         """
         desk = self.desk
-        if desk.insight.registered.serves("scan") or desk.recipes.good(moment) is not None:
+        if desk.insight.stepping == "registered" or desk.recipes.good(moment) is not None:
             return act(moment)
         tries = MAX_TRIES
 
@@ -202,7 +202,7 @@ class Runs:
             for name, value in given.settings.items():
                 desk.optimizers.set(_Setting(name, value, given.optimizer), start, by)
             branch = self._began(given, split, by)
-            trained = attempted("the fork", lambda: self._train(given, split, "recipe" if stands else "registered"))
+            trained = attempted("the fork", lambda: self._train(given, split))
             now = ties.place()._replace(epoch=start.epoch, point=start.point)
             ties.lineage.counts(now)
         except BaseException as error:
@@ -238,7 +238,7 @@ class Runs:
         ties.lineage.tell(branch)
         return branch
 
-    def _train(self, given: Any, split: Split, how: str) -> Trained:
+    def _train(self, given: Any, split: Split) -> Trained:
         """Its steps, before the instruments that watch the script, which must not hold it meanwhile."""
         desk, ties = self.desk, self.desk.ties
         with (
@@ -249,8 +249,8 @@ class Runs:
             record.epoch = ties.place().epoch
             desk.gate.away = True
             try:
-                return train(split, desk.insight.way(how), self._optimizer(given), _budget(given), seed=given.seed,
-                             record=record, watch=watch, scaled=ties.scaling()[0] > 0)  # fmt: skip
+                return train(split, desk.insight.way(desk.insight.stepping), self._optimizer(given), _budget(given),
+                             seed=given.seed, record=record, watch=watch, scaled=ties.scaling()[0] > 0)  # fmt: skip
             finally:
                 desk.gate.away = False
 

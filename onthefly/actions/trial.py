@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from onthefly.core.gate import Plan
 from onthefly.errors import Refused
 from onthefly.protocol import TrialInfo, arguments
+from onthefly.protocol.runs import Z95
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from onthefly.actions.checkpoints import Checkpoints
     from onthefly.core.gate import Gate, Place
     from onthefly.state.ring import Entry
-
-Z95 = 1.959963984540054
 
 
 class Trial:

@@ -15,9 +15,9 @@ from onthefly.hub import evaluations, queries, verdicts
 from onthefly.hub.choice import parse
 from onthefly.hub.chosen import ADDED, Scope
 from onthefly.hub.explore import nothing
-from onthefly.hub.paired import MOST_DRAWN, Tested, aligned, at, part
+from onthefly.hub.paired import Tested, aligned, at, part
 from onthefly.protocol import RUN_PATTERN, ComparedRun, Comparison
-from onthefly.protocol.runs import MAX_RUNS
+from onthefly.protocol.runs import MAX_RUNS, MOST_DRAWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,17 +11,13 @@ import numpy as np
 
 from onthefly.errors import Refused
 from onthefly.protocol import Compared, ComparedPart
+from onthefly.protocol.runs import MOST_DRAWN, RESAMPLES, Z95
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onthefly.hub.columns import Array
 
-RESAMPLES = 2000
-MOST_DRAWN = 50_000
-"""Samples up to which an interval is bootstrapped."""
-
-Z95 = 1.959963984540054
 SEED = 0
 AT_ONCE = 1 << 20
 """Numbers drawn at a time: 8 MiB."""

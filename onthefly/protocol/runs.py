@@ -12,6 +12,10 @@ from onthefly.protocol.words import RUN_PATTERN
 MAX_CHOSEN = 1_000_000
 """Samples of a fork: those that a selection means are put in by the hub, past the limit of a client's message."""
 
+RESAMPLES, MOST_DRAWN, Z95 = 2000, 50_000, 1.959963984540054
+"""Of intervals, in the script's process and in the hub: draws of a bootstrap; samples up to which it is one; and the
+normal interval's factor, which takes its place beyond."""
+
 MAX_RUNS = 16
 """Of one comparison, or one merge."""
 
@@ -47,7 +51,7 @@ class Fork(CommandArguments):
     seed: Index = 0
     """Of the order of its samples."""
     parallel: bool = False
-    """In a process of its own."""
+    """In a process of its own: not in this version, and refused."""
 
 
 class Switch(CommandArguments):

@@ -8,15 +8,10 @@ import torch
 from torch import Tensor
 
 from onthefly.errors import Refused
+from onthefly.protocol.runs import MOST_DRAWN, RESAMPLES, Z95
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-RESAMPLES = 2000
-MOST_DRAWN = 50_000
-"""Samples up to which the interval is bootstrapped; of more it is the normal one, which the bootstrap approaches."""
-
-Z95 = 1.959963984540054
 
 
 class Interval(NamedTuple):

@@ -8,7 +8,7 @@ import threading
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from onthefly.hub import forks
+from onthefly.hub import forks, keeper
 from onthefly.protocol import Answer, Answered, Branch, CheckpointInfo, Command, Controlled, Controls, Described
 from tests.conftest import wait_for
 from tests.hub.agent import Agent, hello, records
@@ -67,6 +67,18 @@ def keyed() -> Any:
     """Records of a stream, whose samples have no index."""
     return records(0, 1, 4, identity=bytes([2]), sample=array("q", [-1] * 4).tobytes(),
                    key=array("i", range(4)).tobytes(), keys=list("abcd"))  # fmt: skip
+
+
+def test_a_selection_waits_for_what_has_arrived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "BATCH_SECONDS", 5.0)
+    with playing(tmp_path, 47937, records(0, 1, ROWS)) as script:
+        # The last step before the pause turns the order around, and would not be committed by itself for a while.
+        script.agent.say(records(1, 1, ROWS, sample_loss=array("f", range(ROWS, 0, -1)).tobytes()))
+        before = script.hub.json("sessions/abcdefgh")["since"]
+        script.agent.state("paused")  # which is told at once
+        wait_for("both to be there", lambda: script.hub.json("sessions/abcdefgh")["since"] != before)
+        assert script.fork(select="worst=1", steps=5)["status"] == "applied"
+        assert script.got[0].args["samples"] == [0]
 
 
 def test_the_script_gets_the_samples_and_the_words(tmp_path: Path) -> None:

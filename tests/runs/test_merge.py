@@ -251,6 +251,60 @@ def test_runs_are_compared_on_the_same_samples(tmp_path: Path) -> None:
     assert asked.run.hashes == plain.hashes
 
 
+def test_after_a_merge_was_taken_the_baseline_goes_on_as_if_there_were_none(tmp_path: Path) -> None:
+    at: Any = {
+        2: [("pause", {}), ("fork", {"samples": FIRST, "steps": 7})],
+        4: [*FORKS, ("merge", {"strategy": "uniform", "runs": ["fork1", "second"], "force": True}),
+            ("switch", {"run": "baseline"}), ("resume", {})],
+    }  # fmt: skip
+    asked, plain = ask(tmp_path, SPECIALIST, at)
+    assert asked.answers[4].status == "applied", asked.answers[4]
+    assert asked.run.hashes == plain.hashes, "the optimizer that the merge has reset included"
+    assert asked.run.out == plain.out
+
+
+SHARED = SPECIALIST.replace(
+    "loader = DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True)",
+    """
+from torch.utils.data import SubsetRandomSampler
+both = TensorDataset(x, y)
+loader = DataLoader(both, 16, sampler=SubsetRandomSampler(range(45)))""",
+).replace(
+    "valid_loader = DataLoader(TensorDataset(x[:30] + 0.1, y[:30]), batch_size=16)",
+    "valid_loader = DataLoader(both, 16, sampler=SubsetRandomSampler(range(FROM, 60)))",
+)
+
+BLURRED = SPECIALIST.replace(
+    "F.cross_entropy(net(inputs), targets)", "F.cross_entropy(net(inputs), targets, reduction='none').logsumexp(0)"
+)
+
+
+@pytest.mark.parametrize(("first", "reason"), [(45, ""), (44, "what the runs were trained on")])
+def test_two_samplers_share_out_a_data_set(tmp_path: Path, first: int, reason: str) -> None:
+    at: Any = {
+        2: [("pause", {}), ("fork", {"steps": 3})],
+        4: [("merge", {"strategy": "uniform", "runs": ["baseline", "fork1"], "force": True}), ("resume", {})],
+    }
+    asked, _ = ask(tmp_path, SHARED.replace("FROM", str(first)), at)
+    answer = asked.answers[2]
+    assert answer.status == ("refused" if reason else "applied"), answer
+    assert reason in answer.reason
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_where_no_sample_is_told_apart_only_force_takes_it(tmp_path: Path, force: bool) -> None:
+    at: Any = {
+        2: [("pause", {}), ("fork", {"steps": 3})],
+        4: [("merge", {"strategy": "uniform", "runs": ["baseline", "fork1"], "force": force}), ("resume", {})],
+    }
+    asked, _ = ask(tmp_path, BLURRED, at)
+    answer = asked.answers[2]
+    assert answer.status == ("applied" if force else "refused"), answer
+    said = answer.result["verdict"] if force else answer.reason
+    assert "could not be told apart" in said
+    assert ("taken by force" in said) == force
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown strategy": ({"strategy": "nonsense"}, "there is no strategy 'nonsense'"),
     "unknown parameter": ({"strategy": "slerp", "parameters": {"density": 0.5}}, "slerp takes no 'density'"),
