@@ -18,7 +18,7 @@ from onthefly.merging.table import strategy
 from onthefly.protocol import Branch, arguments, plain
 from onthefly.runs.making import Means, check, make
 from onthefly.runs.model import Model
-from onthefly.runs.verdict import Verdict, judge
+from onthefly.runs.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,7 +123,7 @@ class Merges:
             state, note = self._made(row, parents, model, given, split)
             desk.checkpoints.back_to(entry, by, "")
             labels[name], merged = self._tested(name, moment.step, model.values(state), split, moment, by)
-            verdict = self._judged(merged, losses, split.name, force=given.force)
+            verdict = judge(merged, losses, split.name)
             if not verdict.good and not given.force:
                 raise Refused(f"the merged model is not taken: {verdict.text}", "force takes it all the same")
             ties.lineage.began(name)
@@ -145,16 +145,6 @@ class Merges:
         ))  # fmt: skip
         desk.journal("merge", plain(given), by, {"after": {"run": name, "verdict": text}})
         return {"run": name, "verdict": text, "evaluations": labels, "taken": True}
-
-    @staticmethod
-    def _judged(merged: Tensor, parents: dict[str, Tensor], loader: str, *, force: bool) -> Verdict:
-        """What the test says; where it can say nothing, whoever takes it all the same is told so."""
-        try:
-            return judge(merged, parents, loader)
-        except Refused as refusal:
-            if not force:
-                raise
-            return Verdict(good=False, text=refusal.message)
 
     def _made(self, row: Strategy, parents: Parents, model: Model, given: Any, held: Split) -> tuple[State, str]:
         desk = self._desk

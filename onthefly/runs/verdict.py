@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from onthefly.errors import Refused
 from onthefly.protocol.runs import MOST_DRAWN, RESAMPLES, Z95
 
 if TYPE_CHECKING:
@@ -53,15 +52,13 @@ class Verdict(NamedTuple):
 
 
 def judge(merged: Tensor, parents: Mapping[str, Tensor], loader: str) -> Verdict:
-    """Losses of the same samples in the same order [n]; refused where none of them can be compared."""
+    """Losses of the same samples in the same order [n]; where they cannot be compared, nothing speaks for it."""
     for name, losses in {"the merged model": merged, **parents}.items():
         if not len(losses) or len(losses) != len(merged):
-            raise Refused(f"the samples of {loader} could not be told apart under {name}: nothing says whether the "
-                          "merged model is worse", "take it all the same: force")  # fmt: skip
+            return Verdict(good=False, text=f"the samples of {loader} could not be told apart under {name}: nothing "
+                           "says whether it is worse")  # fmt: skip
         if not bool(torch.isfinite(losses).all()):
-            if losses is merged:
-                return Verdict(good=False, text=f"on {loader} some of its losses are not finite")
-            raise Refused(f"on {loader} some losses of {name} are not finite", "leave that run out")
+            return Verdict(good=False, text=f"on {loader} some losses of {name} are not finite")
     best = min(parents, key=lambda name: float(parents[name].double().mean()))
     found = interval(merged.double() - parents[best].double())
     rest = ", ".join(f"{name} {float(losses.double().mean()):.4g}" for name, losses in parents.items())
