@@ -1,7 +1,8 @@
-"""Watches a script that has no DataLoader index its tensors: which rows it takes is which samples it trains on.
+"""Watches a script that has no DataLoader select rows of its tensors: which it takes is which samples it trains on.
 
-``Tensor.__getitem__`` is called for each item of a ``TensorDataset`` too, at 0.3 us a call: so these slots are there
-until the first loader is iterated, and never again in that process.
+Until the first loader is iterated, and never again in that process. ``Tensor.__getitem__`` is no slot: a class that was
+given one of Python's is a sequence to C from then on, even when it is taken out again, and ``torch.tensor`` asks the
+length of each number in a list of them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class DrawInstrument:
-    """The slots ``Tensor.__getitem__``, ``index_select`` as a method and as a function, and ``DataLoader.__iter__``."""
+    """The slots ``index_select``, as a method and as a function, and ``DataLoader.__iter__``."""
 
     def __init__(self, took: Callable[..., None], guard: Guard, *, known: bool) -> None:
         """``took(source, key, result)`` is called after a plain tensor was indexed with a tensor, list or array.
@@ -37,7 +38,6 @@ class DrawInstrument:
         skip(self._took, callees=True)
         self._standing = Standing(known)
         self._slots = self._standing.slots = [
-            Slot(Tensor, "__getitem__", self._wrap_getitem),
             Slot(Tensor, "index_select", self._wrap_select),
             Slot(torch, "index_select", self._wrap_select),
         ]
@@ -49,28 +49,6 @@ class DrawInstrument:
         if self._slots:
             self._standing.disarm()
         self._slots = []
-
-    def _wrap_getitem(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
-        took = self._took
-
-        @functools.wraps(original)
-        def __getitem__(tensor: Any, key: Any) -> Any:
-            if compiling():
-                return tensor[key]
-            try:
-                result = original(tensor, key)
-            except BaseException as error:
-                leave_frame_out(error)
-                raise
-            kind = type(key)
-            if (
-                (kind is Tensor or kind is list or kind.__name__ == "ndarray") and type(result) is Tensor
-                and type(tensor) is Tensor and slot.enabled and not function_modes()
-            ):  # fmt: skip
-                took(tensor, key, result)
-            return result
-
-        return self._standing.present(original, __getitem__, slot)
 
     def _wrap_select(self, slot: Slot, original: Callable[..., Any]) -> Callable[..., Any]:
         took, standing, method = self._took, self._standing, slot.owner is Tensor
