@@ -1,6 +1,6 @@
 """What C knows of torch's classes stays as it is: a special method of ours would change more than the method.
 
-A class that was given a ``__getitem__`` of Python's is a sequence to C, for good: ``torch.tensor`` then asks each number
+A class that was given a ``__getitem__`` of Python's is a sequence to C, for good: ``torch.tensor`` then asks each tensor
 in a list of numbers for its length, and raises.
 """
 
