@@ -1,7 +1,7 @@
 """What C knows of torch's classes stays as it is: a special method of ours would change more than the method.
 
-A class that was given a ``__getitem__`` of Python's is a sequence to C, for good: ``torch.tensor`` then asks each tensor of
-a list of numbers for its length, and raises.
+A class that was given a ``__getitem__`` of Python's is a sequence to C, for good: ``torch.tensor`` then asks each of a
+list of numbers for its length, and raises.
 """
 
 from __future__ import annotations
