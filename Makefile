@@ -62,7 +62,7 @@ pytest: $(VENV)/.dev
 	$(PY) scripts/chromium.py
 	$(PY) -m scripts.vscode
 	$(VENV)/bin/pytest -m alone
-	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile
+	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile --dear 0.33
 
 # Every suite with its full counts; writes docs/reliability.md.
 faults: $(VENV)/.full

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,11 +19,13 @@ import pytest
 
 os.environ.setdefault("ONTHEFLY_SEED", str(int(time.time())))  # tests that are drawn by chance: the same in all workers
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and tests send it
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests that run side by side share the cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FULL = pytest.mark.skipif(not os.environ.get("ONTHEFLY_FULL"), reason="of the full tier: make faults")
@@ -217,8 +221,43 @@ def home(tmp_path: Path) -> Iterator[Home]:
     here.close()
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Quick tests first: a broken tree shows at once."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make test` leaves out of the dear tests, to stay within its time."""
+    parser.addoption(
+        "--dear", type=float, default=1.0, metavar="SHARE",
+        help="of the dear tests (that start processes, or are marked so) run that share, drawn by ONTHEFLY_SEED",
+    )  # fmt: skip
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """How to draw the same again."""
+    return f"ONTHEFLY_SEED={os.environ['ONTHEFLY_SEED']}, --dear {config.getoption('--dear'):.2g}"
+
+
+def _left_out(item: pytest.Item) -> bool:
+    """Whether it is skipped, as those of the full tier are."""
+    return any(mark.args and mark.args[0] is True for mark in item.iter_markers("skipif"))
+
+
+def drawn(items: list[pytest.Item], share: float, seed: str) -> list[pytest.Item]:
+    """All but the dear ones of each file that are not among its share, rounded up: others with each seed."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        dear = "home" in getattr(item, "fixturenames", ()) or item.get_closest_marker("dear")
+        if dear and not item.get_closest_marker("always") and not _left_out(item):
+            files.setdefault(item.path, []).append(item)
+    chance = random.Random(seed)
+    kept = {one for dear in files.values() for one in chance.sample(dear, math.ceil(share * len(dear)))}
+    left = {one for dear in files.values() for one in dear} - kept
+    return [item for item in items if item not in left]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Quick tests first, so that a broken tree shows at once; of the dear ones those that were drawn."""
+    share: Any = config.getoption("--dear")
+    if share < 1:
+        kept = drawn(items, share, os.environ["ONTHEFLY_SEED"])  # all workers draw the same
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
     slow = ("e2e", "notebook", "purity", "faults", "fidelity")
-    items_list = items if isinstance(items, list) else list(items)
-    items_list.sort(key=lambda item: any(part in item.nodeid for part in slow))
+    items.sort(key=lambda item: any(part in item.nodeid for part in slow))

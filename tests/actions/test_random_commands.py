@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+pytestmark = pytest.mark.dear
+
 FULL = os.environ.get("ONTHEFLY_FULL") == "1"
 COUNT = 100 if FULL else 25
 """Commands for each script."""

@@ -17,6 +17,8 @@ from tests.state.scripts import START
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.dear
+
 
 FULL = os.environ.get("ONTHEFLY_FULL") == "1"
 

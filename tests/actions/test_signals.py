@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from onthefly.state.form import Form
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 FULL = os.environ.get("ONTHEFLY_FULL") == "1"
 THREE = {"SIGTERM": signal.SIGTERM, "SIGUSR1": signal.SIGUSR1, "SIGINT": signal.SIGINT}
 INTERRUPTED = (-signal.SIGINT, 1) if find_spec("tabulate") else (-signal.SIGINT,)  # see tests/parity/test_signals

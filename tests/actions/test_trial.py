@@ -14,6 +14,8 @@ from tests.actions.test_watching import going_on
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.dear
+
 SCRIPT = """
 import torch
 from torch import nn

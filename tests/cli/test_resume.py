@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 ID = "abcdefgh"
 
 

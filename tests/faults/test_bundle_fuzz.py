@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.reporting import note
 
-COUNT = 10_000 if os.environ.get("ONTHEFLY_FULL") else 80
+COUNT = 10_000 if os.environ.get("ONTHEFLY_FULL") else 40
 SEED = 7
 BATCH = 500
 

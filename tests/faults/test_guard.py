@@ -29,6 +29,8 @@ from tests.watching import watched
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.dear
+
 POINTS: list[tuple[Any, str]] = [
     (Recorder, "open_source"),
     (Recorder, "observe"),

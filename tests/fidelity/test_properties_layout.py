@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Step = Callable[[torch.Tensor], torch.Tensor]
 
-EXAMPLES = 20000 if os.environ.get("ONTHEFLY_FULL") else 300
+EXAMPLES = 20000 if os.environ.get("ONTHEFLY_FULL") else 120
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -17,6 +17,8 @@ from onthefly.health.live import COSTS, MARGIN, MOST_STEPS, SHARE, Live
 from onthefly.protocol import Metrics
 from tests.watching import watched
 
+pytestmark = pytest.mark.dear
+
 NAMES = ("grad_norm", "weight_norm", "activation_zeros")
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from onthefly.protocol import HubFile
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Running]:

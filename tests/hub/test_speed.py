@@ -1,4 +1,7 @@
-"""Seven sessions, one of a million steps with seven metrics and ten million samples: the dashboard opens at once."""
+"""Seven sessions, one of a million steps with seven metrics and ten million samples: the dashboard opens at once.
+
+A tenth of that on every change.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ pytestmark = pytest.mark.alone
 
 T = TypeVar("T")
 FULL = bool(os.environ.get("ONTHEFLY_FULL"))
-STEPS = 1_000_000
+STEPS = 1_000_000 if FULL else 100_000
+SPIKE, NAN = 7 * STEPS // 10 + 1, 3 * STEPS // 10
 NAMES = ("lr", "step_ms", "data_ms", "onthefly_us", "throughput", "grad_norm", "accuracy")
 SHOWN = ["loss", "lr", "grad_norm", "step_ms", "throughput", "accuracy"]
 SLACK = 1.0 if FULL else 3.0
@@ -38,11 +42,11 @@ LOOKS = 7 if FULL else 3
 EPOCH = "samples WHERE run = 'baseline' AND phase = 'train' AND epoch = 9"
 
 FILL = """
-INSERT INTO backwards SELECT $session, 'baseline', 0, i, i // 100000, i, 'train', 'loader0', 1 + random(), 0,
+INSERT INTO backwards SELECT $session, 'baseline', 0, i, i // ($steps // 10), i, 'train', 'loader0', 1 + random(), 0,
     'exact', 0, NULL, make_timestamptz(1700000000000000 + i * 1000) FROM range($steps) t(i);
-INSERT INTO metrics_stored SELECT $session, 'baseline', 0, i, i // 100000,
+INSERT INTO metrics_stored SELECT $session, 'baseline', 0, i, i // ($steps // 10),
     make_timestamptz(1700000000000000 + i * 1000), name,
-    CASE i WHEN 700001 THEN 99.0 WHEN 300000 THEN 'nan' ELSE random() END
+    CASE i WHEN $spike THEN 99.0 WHEN $nan THEN 'nan' ELSE random() END
     FROM range($steps) t(i), (SELECT unnest($names) AS name) ORDER BY i // 32, name, i;
 INSERT INTO samples (session, run, rank, step, epoch, backward, phase, loader, position, sample, key, loss, valid,
     certificate, identity, time, confidence, margin)
@@ -56,7 +60,14 @@ INSERT INTO samples (session, run, rank, step, epoch, backward, phase, loader, p
 def fill(folder: DataFolder, identifier: str, started: float, steps: int) -> None:
     """An ended session in the layout in which blocks of 32 steps arrive."""
     store = Store(folder.of(identifier) / STORE_NAME, identifier)
-    given = {"session": identifier, "steps": steps, "samples": 10 * steps, "names": list(NAMES)}
+    given = {
+        "session": identifier,
+        "steps": steps,
+        "samples": 10 * steps,
+        "names": list(NAMES),
+        "spike": SPIKE,
+        "nan": NAN,
+    }
     for statement in FILL.split(";")[:-1]:
         store._database.execute(statement, {name: value for name, value in given.items() if f"${name}" in statement})
     store.close()
@@ -106,7 +117,7 @@ def test_the_dashboard_opens_in_under_a_second(data: Path) -> None:
     assert min(times) < SLACK, times
 
 
-def test_spikes_and_nan_of_a_million_are_there(data: Path) -> None:
+def test_spikes_and_nan_are_there(data: Path) -> None:
     store = Store(data / "data" / "sessions" / "zzzzzzzz" / STORE_NAME, "zzzzzzzz")
     with store.reading() as cursor:
         columns, bucketed = queries.series(cursor, "baseline", "lr", 0, 2000)
@@ -114,7 +125,7 @@ def test_spikes_and_nan_of_a_million_are_there(data: Path) -> None:
         assert whole == (STEPS,)
         assert bucketed
         high = columns["high"]
-        assert high[abs(columns["step"] - 700_001) < 600].max() == 99.0
+        assert high[abs(columns["step"] - SPIKE) < 600].max() == 99.0
         assert (high != high).sum() == 1, "one bucket shows the NaN"
         assert (columns["low"] == columns["low"]).all()
         assert list(columns["step"]) == sorted(columns["step"])
@@ -132,7 +143,7 @@ def timed(look: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - start, found
 
 
-def test_histogram_and_worst_of_ten_million(data: Path) -> None:
+def test_histogram_and_worst(data: Path) -> None:
     store = Store(data / "data" / "sessions" / "zzzzzzzz" / STORE_NAME, "zzzzzzzz")
     chosen = tables.selection("samples", {"order": "worst", "limit": "20", "epoch": "9"})
     scope = Scope("baseline", "train", epoch=9)
@@ -176,11 +187,16 @@ def test_histogram_and_worst_of_ten_million(data: Path) -> None:
     assert found.identities == {"index": 10 * STEPS}
     best = {name: min(seconds) for name, seconds in took.items()}
     middle = {f"{name}_median": statistics.median(seconds) for name, seconds in took.items()}
-    note("ten million samples", **{f"{name}_ms": round(1000 * value) for name, value in {**best, **middle}.items()})
+    note(
+        "histogram and worst",
+        samples=10 * STEPS,
+        **{f"{name}_ms": round(1000 * value) for name, value in {**best, **middle}.items()},
+    )
     assert best["worst"] < 0.15 * SLACK, best
     for name in ("histogram", "worst_thousand", "quantile"):
         assert best[name] < 0.3 * SLACK, best
-    # What does not depend on the machine, nor on what else it does: DuckDB's own way to the same.
-    assert best["histogram"] < 0.6 * best["plain_quantiles"], best
-    assert best["quantile"] < 0.7 * best["plain_quantiles"], best
-    assert best["worst_thousand"] < 1.3 * best["plain_worst_thousand"], best
+    if FULL:  # of less data, what is the same for any takes longer
+        # What does not depend on the machine, nor on what else it does: DuckDB's own way to the same.
+        assert best["histogram"] < 0.6 * best["plain_quantiles"], best
+        assert best["quantile"] < 0.7 * best["plain_quantiles"], best
+        assert best["worst_thousand"] < 1.3 * best["plain_worst_thousand"], best

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.actions.played import Commands
 
+pytestmark = pytest.mark.dear
+
 FULL = os.environ.get("ONTHEFLY_FULL") == "1"
 
 

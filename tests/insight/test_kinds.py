@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.actions.played import Commands, Run
 
+pytestmark = pytest.mark.dear
+
 ON: Commands = {place: [("resume", {})] for place in range(3, 18)}
 """Wherever the script is held after its steps."""
 

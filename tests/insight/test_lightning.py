@@ -17,6 +17,8 @@ from tests.insight.test_kinds import ON, unchanged
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.dear
+
 SCRIPT = """
 import glob, logging, tempfile, warnings
 import PACKAGE as pl, torchmetrics

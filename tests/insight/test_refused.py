@@ -13,6 +13,8 @@ from tests.insight.test_kinds import ON, played, unchanged
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.dear
+
 LOOP = """
 x, y = torch.randn(60, 8), torch.randint(0, 3, (60,))
 net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))

@@ -14,6 +14,8 @@ from tests.insight.played import ask
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.dear
+
 SCRIPTS = [name.lower() for name in vars(scripts) if name.isupper() and name not in ("HEAD", "TAIL")]
 
 

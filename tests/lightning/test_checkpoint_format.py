@@ -21,6 +21,8 @@ from tests.conftest import FULL
 if TYPE_CHECKING:
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 MODULE = """
 import sys
 import lightning as L

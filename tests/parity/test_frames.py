@@ -18,6 +18,8 @@ from tests.watching import watched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.dear
+
 OURS = Path(onthefly.__file__).parent
 
 

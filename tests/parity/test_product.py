@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 SEED = int(os.environ.get("ONTHEFLY_SEED") or time.time())
 SAMPLE = 1500 if FULL else len(WAYS)
 """In brief each way once, and whichever endings come to meet them."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 SCRIPT = """
 import os, signal, sys, time
 {handlers}

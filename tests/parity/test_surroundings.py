@@ -16,6 +16,8 @@ from tests.parity.seen import SEEN
 if TYPE_CHECKING:
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 NAMES = [
     "aiohttp", "argparse", "decimal", "duckdb", "hmac", "ipaddress", "json", "logging", "msgspec", "pathlib",
     "platform", "queue", "random", "secrets", "shutil", "signal", "socket", "subprocess", "tempfile", "textwrap",

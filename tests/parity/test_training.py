@@ -16,6 +16,8 @@ from tests.parity.ways import CLOSED_PIPE, PLAIN
 if TYPE_CHECKING:
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 TRAINS = """
 import os, sys, torch
 torch.manual_seed(0)

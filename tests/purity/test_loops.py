@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from onthefly.core.gate import Gate
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 TARGETS = [
     (torch.autograd, "backward"),
     (backward._autograd, "_push_saved_tensors_default_hooks"),

@@ -17,6 +17,8 @@ from tests.insight.played import Asked, ask
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.dear
+
 QUICK = ("gan", "lbfgs", "vae")
 KINDS = [name.lower() for name in vars(scripts) if name.isupper() and name not in ("HEAD", "TAIL")]
 

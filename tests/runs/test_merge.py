@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.actions.desk import Commander
 
+pytestmark = pytest.mark.dear
+
 FIRST, SECOND = list(range(5, 45)), list(range(30, 60))
 FORKS: list[tuple[str, dict[str, Any]]] = [
     ("switch", {"run": "baseline"}), ("fork", {"samples": SECOND, "steps": 6, "name": "second", "seed": 9}),

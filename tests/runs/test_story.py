@@ -13,6 +13,8 @@ from tests.runs import story
 if TYPE_CHECKING:
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 NEAR = 0.1
 """Of the width of an interval: where 0 lies so near its end, another draw of the bootstrap may see it otherwise."""
 

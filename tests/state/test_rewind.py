@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.dear
+
 QUICK = (
     "augmented", "workers", "trainer", "steps", "lbfgs", "scaler", "globals", "several", "generator", "replacement",
     "adversarial", "gan", "under way",

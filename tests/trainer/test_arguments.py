@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Home
 
+pytestmark = pytest.mark.dear
+
 
 @pytest.fixture
 def trainer() -> Iterator[Trainer]:

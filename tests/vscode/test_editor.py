@@ -64,6 +64,7 @@ if __name__ == "__main__":
 """
 
 pytestmark = [
+    pytest.mark.always,
     pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine"),
     pytest.mark.skipif(vscode.find() is None, reason="no VS Code for tests: python -m scripts.vscode"),
     pytest.mark.skipif(not VSIX.exists(), reason="no vsix: make vsix"),
