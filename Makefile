@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 NODE_MODULES := extension/node_modules/.package-lock.json
 STATIC := onthefly/hub/static
 
-.PHONY: demo test check-python check-dashboard vsix pytest faults fidelity bench types dashboard format clean
+.PHONY: demo test check-python check-dashboard browsers vsix pytest faults fidelity bench types dashboard format clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -27,10 +27,10 @@ $(VENV)/.full: $(VENV)/.dev
 demo: $(VENV)/.demo
 	$(PY) scripts/demo.py
 
-# Two at a time what neither needs the other nor measures time: what is downloaded, then what is checked.
+# At the same time what neither needs the other nor measures time: what is downloaded, then what is checked.
 test: $(VENV)/bin/python
 	$(MAKE) -j2 $(VENV)/.dev $(NODE_MODULES)
-	$(MAKE) -j2 --output-sync=recurse check-python check-dashboard
+	$(MAKE) -j3 --output-sync=recurse check-python check-dashboard browsers
 	$(MAKE) pytest
 
 $(NODE_MODULES): extension/package-lock.json $(VENV)/bin/python
@@ -58,15 +58,17 @@ vsix: $(VENV)/bin/python $(NODE_MODULES)
 	$(PY) scripts/node.py run build
 	$(PY) scripts/node.py run package
 
-pytest: $(VENV)/.dev
+# What the tests drive: Chromium, and a VS Code that is served to it.
+browsers: $(VENV)/.dev
 	$(PY) scripts/chromium.py
 	$(PY) -m scripts.vscode
+
+pytest: $(VENV)/.dev browsers
 	$(VENV)/bin/pytest -m alone
 	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile --dear 0.33
 
 # Every suite with its full counts; writes docs/reliability.md.
-faults: $(VENV)/.full
-	$(PY) scripts/chromium.py
+faults: $(VENV)/.full browsers
 	$(PY) scripts/faults.py
 
 # Loops, losses and frameworks against brute force; writes docs/fidelity.md.
