@@ -16,7 +16,7 @@ from onthefly.capture.called import FUNCTIONS
 from onthefly.capture.expression import Term
 from onthefly.capture.graph import only_input
 from onthefly.capture.layout import batch_first
-from onthefly.capture.noted import KEY, Noted
+from onthefly.capture.noted import KEY, MASKS, Noted
 from onthefly.capture.reading import (
     MEAN,
     NONE,
@@ -280,8 +280,8 @@ class NotedLeaf(Leaf):
             raise Unplanned
         self._function, self._args, _ = noted.call
         self._of = type(only_input(term.node))
-        if noted.of_elements and only_input(term.node).name() in ("MulBackward0", "MaskedFillBackward0"):
-            raise Unplanned  # perhaps by a mask: see `shares`
+        if noted.of_elements and only_input(term.node).name() in MASKS:
+            raise Unplanned
         self._given = [place for place, given in enumerate(self._args) if isinstance(given, Tensor)]
         self._args = tuple(None if isinstance(given, Tensor) else given for given in self._args)
         self._row, self._by_name = FUNCTIONS[noted.name], noted.name

@@ -14,18 +14,24 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, float32, float64, strided
 
 from onthefly.capture.called import FUNCTIONS, Called
-from onthefly.capture.graph import Unreadable
-from onthefly.capture.quiet import autocast_as_now, check_plain, dispatch_modes, profiling, tracing
-from onthefly.capture.reading import MEAN, Read, Reader, reduced
+from onthefly.capture.graph import Unreadable, only_input
+from onthefly.capture.quiet import autocast_as_now, capturing, check_plain, dispatch_modes, profiling, tracing
+from onthefly.capture.reading import MEAN, Read, Reader, mean_of, reduced, sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_OPEN = 16
 """Losses that wait for their backward call, at most: a list of losses that a script keeps must not keep more for us."""
+
+LARGE, MAX_FOLDED = 1 << 20, 1 << 16
+"""Bytes of what was reduced by hand, from which on it is not kept whole; and how many numbers are kept of it."""
+
+MASKS = ("MulBackward0", "MaskedFillBackward0")
+"""What was reduced was made so, perhaps by a mask: see :mod:`onthefly.capture.shares`."""
 
 KEY = "onthefly"
 """In a node's ``metadata``."""
@@ -62,8 +68,9 @@ class OpenLosses:
                 return
             autocast = autocast_as_now(result.device.type)
             noted = Noted(function.__name__, called, [(tensor, tensor._version) for tensor in tensors], autocast)
+            folded = called.of_elements and noted.fold(node, result, tensors[0])
             if autocast is nullcontext:
-                noted.call = function, args, named
+                noted.call = None if folded else (function, args, named)
                 if called.of_elements and result.is_cpu and not dispatch_modes() and not profiling():
                     noted.number = result.item()
             node.metadata[KEY] = noted
@@ -91,6 +98,8 @@ class Noted(Reader):
         self.of_elements = called.of_elements
         """A reduction of a tensor, whatever that is."""
         self._called: Called | None = called
+        self._reduction = called.reduction
+        self._folded: Read | None = None
         self._versions = versions
         self._autocast = autocast
         self._gone = ""
@@ -99,18 +108,53 @@ class Noted(Reader):
         self.number: float | None = None
         """What a reduction gave; None where that cannot be asked."""
 
+    def fold(self, node: Any, result: Tensor, elements: Tensor) -> bool:
+        """Of a large tensor that was reduced keep its first axes alone; False if it is kept whole.
+
+        The graph does not keep it (of a square not the square, but its root), and nobody else may: a map of losses of
+        176 MB would be there until backward for us. It is kept in half precision, of which parts of a sum may be out of
+        range, and where it is of parameters, which need no reading.
+        """
+        size, axes, made = elements.numel(), elements.dim(), only_input(node)
+        if (
+            size * elements.element_size() < LARGE or type(elements) is not Tensor or elements.layout is not strided
+            or elements.dtype not in (float32, float64) or made is None or made.name() in MASKS or _of_leaves(made)
+            or dispatch_modes() or profiling() or capturing(result)
+        ):  # fmt: skip
+            return False
+        # Of a square, nothing tells which axis is that of the samples: two are kept, so that it is seen to be one.
+        least = 2 if elements.shape[:1] == elements.shape[1:2] else 1
+        while axes > least and size > MAX_FOLDED:
+            axes -= 1
+            size //= elements.shape[axes]
+        if axes == elements.dim():
+            return False
+        enabled = torch.is_grad_enabled()
+        _c._set_grad_enabled(False)
+        try:
+            mean, over = self._reduction == MEAN, tuple(range(axes, elements.dim()))
+            kept, value = (mean_of if mean else sum_of)(elements, over), result.detach()
+        finally:
+            _c._set_grad_enabled(enabled)
+        self._folded = Read(None, kept, self._reduction, value, elements.numel() if mean else 1, None,
+                            elements.numel() // kept.numel())  # fmt: skip
+        self.operands, self._called, self._versions = (), None, []
+        return True
+
     def is_as_it_was(self) -> bool:
         """Whether its operands have not been written to."""
         return all(tensor._version == version for tensor, version in self._versions)
 
     def let_go(self, why: str) -> None:
         """Keep nothing any more."""
-        self.operands, self._called, self._versions, self._gone = (), None, [], why
+        self.operands, self._called, self._versions, self._folded, self._gone = (), None, [], None, why
         self.call = None
 
     def read(self, node: Any) -> Read:
         """As :meth:`Reader.read`."""
         called = self._called
+        if self._folded is not None:
+            return self._folded
         if called is None:
             raise Unreadable(self._gone)
         check_plain(*[tensor for tensor, _ in self._versions])
@@ -129,3 +173,8 @@ class Noted(Reader):
     def finished(self) -> None:
         """It was back-propagated."""
         self.let_go(READ)
+
+
+def _of_leaves(node: Any) -> bool:
+    """Whether all that a node was given are leaves."""
+    return all(child is None or child.name().endswith("AccumulateGrad") for child, _ in node.next_functions)

@@ -175,11 +175,11 @@ class PerSample:
             if lies is not None and not lies.doubt:
                 return lies
             doubtful = lies if doubtful is None or doubtful.doubt == CROOKED else doubtful
-        if not isinstance(reader, Noted):
+        if not isinstance(reader, Noted) or not operands:
             source, place = term.node.next_functions[0]
             if source is not None:
                 lies = self._paths.prove(source, place, self.hooked)
-                lies = placed(lies, source._input_metadata[place].shape, shape)
+                lies = placed(lies, source._input_metadata[place].shape, shape, kept=1 if operands else len(shape))
                 if lies is not None:
                     return lies
         return doubtful

@@ -40,6 +40,8 @@ class Read(NamedTuple):
     """What a mean divided the sum of the elements by: a number, or a tensor on an accelerator. 1 for a sum."""
     valid: Optional[Tensor]
     """Which elements count, in the shape of them; None: all."""
+    unit: int = 1
+    """How many numbers each element stands for."""
 
 
 class Reader:

@@ -59,12 +59,12 @@ class Joined(NamedTuple):
     """What each term gave each sample [rows]; empty where there is one."""
 
 
-def placed(lies: Tied | None, before: Sequence[int], after: Sequence[int]) -> Tied | None:
-    """How elements lie that were computed row by row from such a tensor."""
+def placed(lies: Tied | None, before: Sequence[int], after: Sequence[int], kept: int = 1) -> Tied | None:
+    """How elements lie that were computed row by row from such a tensor; ``kept``: of its axes, where it had more."""
     if lies is None:
         return None
     if len(before) > len(after):
-        layout = leading(lies.layout, before, after, 1)
+        layout = leading(lies.layout, before, after, kept)
     else:
         layout = aligned(lies.layout, before, after)
     return lies._replace(layout=layout) if layout is not None else None
@@ -75,7 +75,7 @@ def share_of(term: Term, layout: Layout) -> Share:
     read, tail, name = term.read, term.tail, name_of(term)
     rows, size = layout.rows, read.elements.numel()
     parts = _parted(read.elements, layout)
-    counts = _counted(read.valid, layout) if read.valid is not None else size // rows
+    counts = _counted(read.valid, layout) if read.valid is not None else size // rows * read.unit
     if read.reduction != MEAN:
         sums = parts if parts.dim() == 1 else _sum(parts, 1)
         unmasked = _unmasked(term, layout)

@@ -61,7 +61,6 @@ def test_copies_of_batches_are_not_kept() -> None:
         assert [reference() for reference in gone] == [None] * len(gone)
 
 
-@pytest.mark.xfail(raises=AssertionError, strict=True, reason="what was reduced by hand is held until backward")
 def test_a_large_tensor_is_gone_once_it_is_reduced() -> None:
     """The graph keeps a difference, not its square: 176 MB more until backward, for a map of 8 x 21 x 512 x 512."""
     with watched():
