@@ -9,6 +9,8 @@ export default defineConfig({
     emptyOutDir: true,
     modulePreload: false,
     assetsInlineLimit: 0,
+    // What the bundle holds of others' work goes with their notices, as their licences ask.
+    license: { fileName: "licenses.md" },
     rolldownOptions: {
       output: { entryFileNames: "assets/dashboard.js", chunkFileNames: "assets/[name].js", assetFileNames: "assets/dashboard[extname]" },
     },

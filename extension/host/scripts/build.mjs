@@ -8,3 +8,4 @@ await build({ ...options, entryPoints: ["src/extension.ts"], outfile: "dist/exte
 // The tests that run inside the extension host; no part of the package.
 await build({ ...options, entryPoints: ["suite/index.ts"], outfile: "dist-suite/index.js" });
 cpSync("../../onthefly/hub/static/assets", "dist/dashboard", { recursive: true });
+cpSync("../../onthefly/hub/static/licenses.md", "dist/dashboard/licenses.md");
