@@ -238,12 +238,13 @@ class Recorder:
         """Send what there is; with ``wait`` also what is still under way from an accelerator."""
         with DisableTorchFunction():  # the script may have a mode on
             self._blocks.send(self.run, wait=wait)
-            self._evaluations.send(self.run, wait=wait)
             if self._steps:
                 steps, self._steps = self._steps, []
                 self._emit(metrics(self.run, steps))
-            self._accuracies.send(self.run, wait=wait)
-            self._logged.send(self.run, wait=wait)
+            if wait or not (intercepted() or profiling()):  # they read tensors, which a profiler counts
+                self._evaluations.send(self.run, wait=wait)
+                self._accuracies.send(self.run, wait=wait)
+                self._logged.send(self.run, wait=wait)
             self._recent.let_go()
         self._sent = perf_counter_ns()
 
