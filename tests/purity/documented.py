@@ -42,6 +42,7 @@ APART_IN_SOURCE = {
     r"torch\.hub|load_url|load_state_dict_from_url|urlopen|requests\.": "needs the network",
     r"mp\.spawn|multiprocessing|os\.fork|subprocess": "forks",
     r"cpp_extension|load_inline": "calls a compiler",
+    r"nn\.quantized|nnq\.|\b(new_)?empty(_\w+)?\(|_storage": "shows memory that nobody has filled",
     r"\binput\(\)|pdb\.|breakpoint": "waits for a person",
 }
 """What an example's text has that is left out, and why."""
