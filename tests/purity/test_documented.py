@@ -57,7 +57,7 @@ def open_of(found: list[compared.Difference], items: list[tuple[str, str]]) -> l
 @pytest.mark.timeout(300)
 def test_a_sample_of_both(home: Home) -> None:
     chosen = random.Random(os.environ["ONTHEFLY_SEED"])
-    items = [*chosen.sample(documented.examples(every=False), 50), *chosen.sample(snippets(), 50)]
+    items = [*chosen.sample(documented.examples(every=False), 30), *chosen.sample(snippets(), 30)]
     assert open_of(differing(home, items, chosen.choice(ORDERS)), items) == []
 
 
