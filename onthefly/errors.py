@@ -118,6 +118,17 @@ def leave_frame_out(error: BaseException) -> None:
         error.__traceback__ = error.__traceback__.tb_next
 
 
+def uncounted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have ``warnings`` not count this function's frames where a caller of what it calls is to be named.
+
+    ``warn(..., stacklevel=2)`` names the caller's line, and a frame of ours would be that caller. Of frames that are
+    counted, Python itself and its C code leave out those of the import system, which they know by the file's name.
+    """
+    code = function.__code__
+    function.__code__ = code.replace(co_filename=f"{code.co_filename} (importlib._bootstrap)")
+    return function
+
+
 def outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, Exception | None]:
     """What a command's own code gives, or what it raises: its sender is told, and the script goes on.
 
@@ -176,6 +187,7 @@ class Guard:
         """
 
         @functools.wraps(original)
+        @uncounted
         def replacement(*args: Any, **kwargs: Any) -> Any:
             if slot.enabled:
                 try:

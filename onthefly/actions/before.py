@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
+
+from onthefly.errors import leave_frame_out, uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +24,14 @@ def before_step(looks: list[Callable[[Any], None]]) -> Callable[[Any, Any, Any],
                 look(optimizer)
             return None
 
-        def looked_at() -> Any:
-            loss = closure()
+        @functools.wraps(closure, updated=())
+        @uncounted
+        def looked_at(*given: Any, **named: Any) -> Any:
+            try:
+                loss = closure(*given, **named)
+            except BaseException as error:
+                leave_frame_out(error)
+                raise
             for look in looks:
                 look(optimizer)
             return loss

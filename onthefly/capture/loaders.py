@@ -180,7 +180,8 @@ class LoaderRecord:
             return
         if not self.running:
             self.running = True
-            self.fresh = frozenset(tensor._version for tensor in tensors_of(data) if not tensor.is_inference())
+            with DisableTorchFunction():
+                self.fresh = frozenset(tensor._version for tensor in tensors_of(data) if not tensor.is_inference())
         kind = type(data)
         # A copy of the container, since scripts pop labels out of theirs.
         if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
@@ -206,12 +207,13 @@ class LoaderRecord:
 
     def _arrived(self, tensors: list[Tensor]) -> tuple[Tensor, ...]:
         """Note how often a collate function wrote into each of them: into some once an item, into others never."""
-        counts = [tensor._version for tensor in tensors if not tensor.is_inference()]
-        least = min([*counts, *self.fresh], default=0)
+        with DisableTorchFunction():
+            counted = [(tensor, tensor._version) for tensor in tensors if not tensor.is_inference()]
+        least = min([*(version for _, version in counted), *self.fresh], default=0)
         self.fresh = frozenset((least,))
-        for tensor in tensors:
-            if not tensor.is_inference() and tensor._version != least:
-                self._written[id(tensor)] = weakref.ref(tensor), tensor._version
+        for tensor, version in counted:
+            if version != least:
+                self._written[id(tensor)] = weakref.ref(tensor), version
         if len(self._written) > MAX_WRITTEN:
             self._written = {key: found for key, found in self._written.items() if found[0]() is not None}
         return tuple(tensors)

@@ -39,17 +39,17 @@ CAPTURED = "it is captured into a CUDA graph, which our operators would become p
 @contextmanager
 def undisturbed() -> Generator[None, None, None]:
     """Gradients off, autocast off, and no torch-function mode or tensor subclass of the script's sees our operators."""
-    enabled = torch.is_grad_enabled()
-    _c._set_grad_enabled(False)
-    try:
-        with _c.DisableTorchFunction():
+    with DisableTorchFunction():  # around the rest: a mode is told of gradients being turned off as well
+        enabled = torch.is_grad_enabled()
+        _c._set_grad_enabled(False)
+        try:
             if autocasting():
                 with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
                     yield
             else:
                 yield
-    finally:
-        _c._set_grad_enabled(enabled)
+        finally:
+            _c._set_grad_enabled(enabled)
 
 
 def autocast_as_now(device: str) -> Callable[[], AbstractContextManager[Any]]:

@@ -32,6 +32,7 @@ from onthefly.capture.persample import PerSample, Samples, read_plainly, reason_
 from onthefly.capture.quiet import (
     CAPTURED,
     REDISPATCHES,
+    DisableTorchFunction,
     Overridden,
     autocasting,
     capturing,
@@ -235,14 +236,16 @@ class Recorder:
 
     def work_off(self, *, wait: bool = False) -> None:
         """Send what there is; with ``wait`` also what is still under way from an accelerator."""
-        self._blocks.send(self.run, wait=wait)
-        self._evaluations.send(self.run, wait=wait)
-        if self._steps:
-            steps, self._steps = self._steps, []
-            self._emit(metrics(self.run, steps))
-        self._accuracies.send(self.run, wait=wait)
-        self._logged.send(self.run, wait=wait)
-        self._recent.let_go()
+        with DisableTorchFunction():  # the script may have a mode on
+            self._blocks.send(self.run, wait=wait)
+            if self._steps:
+                steps, self._steps = self._steps, []
+                self._emit(metrics(self.run, steps))
+            if wait or not (intercepted() or profiling()):  # they read tensors, which a profiler counts
+                self._evaluations.send(self.run, wait=wait)
+                self._accuracies.send(self.run, wait=wait)
+                self._logged.send(self.run, wait=wait)
+            self._recent.let_go()
         self._sent = perf_counter_ns()
 
     def _observe_closely(self, start: int, tensors: Any, gradients: Any) -> None:

@@ -19,7 +19,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onthefly.alarms.nonfinite import total
-from onthefly.capture.quiet import capturing, intercepted, profiling
+from onthefly.capture.quiet import DisableTorchFunction, capturing, intercepted, profiling
 from onthefly.capture.transfer import Transfer
 from onthefly.health.scene import undisturbed
 from onthefly.health.zeros import relus, zeros
@@ -121,8 +121,11 @@ class Live:
 
     def look_before(self, optimizer: Any) -> None:
         """The optimizer whose steps count is about to step."""
-        if not self.wanted:
-            return  # a closure that is evaluated again
+        if self.wanted:  # else a closure is evaluated again
+            with DisableTorchFunction():  # a mode of the script's would see which device a tensor is asked for
+                self._look(optimizer)
+
+    def _look(self, optimizer: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if not _quiet(parameters[0] if parameters else None):
             return
@@ -172,7 +175,8 @@ class Live:
 
 def _quiet(tensor: Any) -> bool:
     """No mode, profiler or graph capture of the script's would see operators of ours."""
-    return tensor is None or not (intercepted() or profiling() or capturing(tensor))
+    with DisableTorchFunction():
+        return tensor is None or not (intercepted() or profiling() or capturing(tensor))
 
 
 def _timer(parameters: list[Any]) -> Any:

@@ -71,7 +71,8 @@ class BackwardInstrument:
             if gate.watch is not None and graph_task() == -1:
                 roots = named.get("tensors", given[0] if given else None)
                 gate.watch.backward(roots if isinstance(roots, (tuple, list)) else (roots,))
-            self._observe(*given, **named)
+            if given or "tensors" in named:  # else it raises
+                self._observe(*given, **named)
 
         def after() -> None:
             if gate.watch is not None and graph_task() == -1:

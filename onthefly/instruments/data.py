@@ -24,7 +24,7 @@ from torch.utils.data.dataloader import (
     _SingleProcessDataLoaderIter,  # pyright: ignore[reportPrivateUsage]
 )
 
-from onthefly.errors import leave_frame_out
+from onthefly.errors import leave_frame_out, uncounted
 from onthefly.instruments.feeds import Desk, Feed, Log, NoDesk, Source
 from onthefly.patching.slots import Slot
 
@@ -99,6 +99,7 @@ class DataInstrument:
         made = self._guard.around(self._made)
 
         @functools.wraps(original)
+        @uncounted
         def __init__(iterator: Any, *args: Any, **kwargs: Any) -> None:
             try:
                 original(iterator, *args, **kwargs)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.hooks import RemovableHandle
 
 from onthefly.core.threads import runs
 from onthefly.instruments.dynamo import skip
@@ -64,10 +65,15 @@ class OptimizerInstrument:
         """Steps under way in this thread, those that raised included."""
         skip(self._before, callees=True)
         skip(self._after, callees=True)
-        self._handles = [
-            register_optimizer_step_pre_hook(self._before),
-            register_optimizer_step_post_hook(self._after),
-        ]
+        # Torch counts all hooks of a process, and the numbers of the script's are in what it pickles: ours get others.
+        counted, RemovableHandle.next_id = RemovableHandle.next_id, -2
+        try:
+            self._handles = [
+                register_optimizer_step_pre_hook(self._before),
+                register_optimizer_step_post_hook(self._after),
+            ]
+        finally:
+            RemovableHandle.next_id = counted
 
     @property
     def inside(self) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.jit._builtins
 from torch import Tensor
+from torch.nn.parameter import UninitializedParameter
 from torch.overrides import handle_torch_function, has_torch_function
 
 from onthefly.errors import leave_frame_out
@@ -60,6 +61,10 @@ class Standing:
         """Which function is which operator to ``torch.jit.script``, by ``id``; private to torch, empty if absent."""
         self._scripted: list[int] = []
         """Ours among them."""
+        self._lazy: list[Any] = getattr(UninitializedParameter, "_allowed_methods", [])
+        """What may be called of the parameters of a lazy module, by identity; filled at the import of torch."""
+        self._allowed: list[Any] = []
+        """Ours among them."""
         self.slots: list[Slot] = []
         """With ours in them."""
         _forget()
@@ -71,6 +76,9 @@ class Standing:
             slot.restore()
         for function in self._scripted:
             self._operators.pop(function, None)
+        for function in self._allowed:
+            self._lazy.remove(function)
+        self._allowed.clear()
         _forget()
 
     def present(self, original: Callable[..., Any], ours: Any, slot: Slot) -> Callable[..., Any]:
@@ -83,6 +91,9 @@ class Standing:
         if operator is not None:
             self._operators[id(ours)] = operator
             self._scripted.append(id(ours))
+        if original in self._lazy:  # which stays there: whoever holds it may call it as well
+            self._lazy.append(ours)
+            self._allowed.append(ours)
         return ours
 
     def otherwise(self, original: Callable[..., Any], ours: Any, args: Any, named: dict[str, Any]) -> tuple[Any, Any]:
