@@ -11,12 +11,12 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from onthefly.capture.order.places import Places, stores
+from onthefly.capture.order.places import Places, bound_by, stores
 from onthefly.capture.order.source import scopes
 from onthefly.capture.order.values import Doubt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from types import CodeType
 
     Block = tuple[Sequence[ast.stmt], int, int]
@@ -26,6 +26,9 @@ PEEKS = frozenset({"locals", "vars", "dir", "exec", "eval", "globals"})
 """Functions that see the names of a frame, or bind others, behind its source."""
 
 OPERATORS = ast.Add, ast.Sub, ast.Mult, ast.FloorDiv
+
+LOOKS = {"len", "print", "shape", "dtype", "tolist", "numel", "size"}
+"""Functions and attributes that leave no other name for what they are asked of, and nothing in it."""
 
 OPTIMIZED = 1
 """Flag of a function's code object, and not of a class body's."""
@@ -94,11 +97,12 @@ def drawing(code: CodeType, names: dict[str, Any], line: int) -> Drawing:
     places = Places(around)
     for several in groups.values():
         draws = tuple(draw for draw, _ in several)
-        made_by = places.names(draws[0].key)
+        made = places.names(draws[0].key)
         if (
-            made_by is not None and len({ast.dump(draw.table) for draw in draws}) > 1
+            made is not None and len({ast.dump(draw.table) for draw in draws}) > 1
             and any(draw.name or draw.inline for draw in draws)
-            and all(made_by.isdisjoint(touched) for _, touched in several)
+            and made.isdisjoint(_touched(places.scope_of(made).body, made))
+            and all(made.isdisjoint(touched) for _, touched in several)
         ):  # fmt: skip
             found.append(Group(draws[0].key, draws))
     return Drawing(tuple(found), frozenset(name for group in found for name in _needed(group)))
@@ -252,8 +256,11 @@ def _inline(node: ast.AST, loss: str) -> Iterator[Draw]:
             yield draw._replace(inline=Inline(node.func, loss, tuple(factors)))
 
 
-def _touched(nodes: Sequence[ast.AST]) -> set[str]:
-    """Names that are used for more than to index by them, or to ask how many they are."""
+def _touched(nodes: Sequence[ast.AST], made: Collection[str] = ()) -> set[str]:
+    """Names that are used for more than to index by them, or to be looked at.
+
+    With those that a key is made of: for more than that, and to be shuffled, or bound to each other.
+    """
     found: set[str] = set()
     pending = list(nodes)
     while pending:
@@ -262,11 +269,31 @@ def _touched(nodes: Sequence[ast.AST]) -> set[str]:
             found.add(node.id)
         elif isinstance(node, ast.Subscript) and _is_key(node.slice):
             pending.append(node.value)
+        elif isinstance(node, ast.Attribute) and node.attr in LOOKS and isinstance(node.value, ast.Name):
+            continue
         elif isinstance(node, ast.Call) and _draw(node) is not None:
             pending.extend([node.func, *node.args[:-1]])
-        elif not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "len"):
+        elif isinstance(node, ast.Call) and (
+            getattr(node.func, "id", "") in LOOKS or (made and getattr(node.func, "attr", "") == "shuffle")
+        ):
+            continue
+        elif made and isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For)) and _binds_names(node):
+            pairs = bound_by(node)
+            pending.extend(value for name, value in pairs if name not in made and value is not None)
+            whole = node.iter if isinstance(node, ast.For) else node.value
+            if whole is not None and any(value is None for _, value in pairs):
+                pending.append(whole)
+            pending.extend([*node.body, *node.orelse] if isinstance(node, ast.For) else [])
+        else:
             pending.extend(ast.iter_child_nodes(node))
     return found
+
+
+def _binds_names(node: ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.For) -> bool:
+    """Whether names are all that it binds, and no entry or attribute of something."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    kinds = ast.Name, ast.Tuple, ast.List, ast.Starred, ast.expr_context
+    return all(isinstance(part, kinds) for target in targets for part in ast.walk(target))
 
 
 def _names(node: ast.AST) -> set[str]:

@@ -41,12 +41,17 @@ class Places:
     """Asks the scopes of a function, the module's first."""
 
     def __init__(self, scopes: Sequence[Scope]) -> None:
+        self._scopes = scopes
         self._bindings = [_bindings(scope) for scope in scopes]
 
     def names(self, node: ast.AST) -> set[str] | None:
         """The names that the places come by; None where it is not known to make places."""
         passed: set[str] = set()
         return passed if self._makes(node, passed) else None
+
+    def scope_of(self, names: set[str]) -> Scope:
+        """All that may use these names: the innermost function if it binds them all, else the module."""
+        return self._scopes[-1 if names.issubset(self._bindings[-1]) else 0]
 
     def _makes(self, node: ast.AST | None, passed: set[str]) -> bool:
         if isinstance(node, ast.Name):
@@ -107,29 +112,34 @@ class Places:
 
 
 def _bindings(scope: Scope) -> dict[str, list[Optional[ast.AST]]]:
-    """What each name of a scope is bound to, anywhere in it: an expression whose value or items it is, or None."""
+    """What each name of a scope is bound to, anywhere in it, as :func:`bound_by` tells it."""
     found: dict[str, list[Optional[ast.AST]]] = {}
     if not isinstance(scope, ast.Module):
         for given in ast.walk(scope.args):
             if isinstance(given, ast.arg):
                 found[given.arg] = [None]
     for node in _own(scope):
-        told: list[tuple[ast.AST, Optional[ast.AST]]] = []
-        if isinstance(node, ast.Assign):
-            told = [(target, node.value) for target in node.targets]
-        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)):
-            told = [(node.target, node.value)]
-        elif isinstance(node, (ast.For, ast.AsyncFor)):
-            told = [(node.target, node.iter)]
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor)):
+            for name, bound in bound_by(node):
+                found.setdefault(name, []).append(bound)
         elif isinstance(node, ast.AugAssign):
             continue  # arithmetic on what it was
         else:
             for name in _stored(node):
                 found.setdefault(name, []).append(None)
-        for target, value in told:
-            for name, bound in _unpacked(target, value):
-                found.setdefault(name, []).append(bound)
     return found
+
+
+def bound_by(node: ast.AST) -> list[tuple[str, Optional[ast.AST]]]:
+    """The names that an assignment or a loop binds, and to what: an expression whose value or items it is, or None."""
+    told: list[tuple[ast.AST, Optional[ast.AST]]] = []
+    if isinstance(node, ast.Assign):
+        told = [(target, node.value) for target in node.targets]
+    elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)):
+        told = [(node.target, node.value)]
+    elif isinstance(node, (ast.For, ast.AsyncFor)):
+        told = [(node.target, node.iter)]
+    return [pair for target, value in told for pair in _unpacked(target, value)]
 
 
 def _unpacked(target: ast.AST, value: Optional[ast.AST]) -> Iterator[tuple[str, Optional[ast.AST]]]:
