@@ -136,7 +136,7 @@ def bound_by(node: ast.AST) -> list[tuple[str, Optional[ast.AST]]]:
     if isinstance(node, ast.Assign):
         told = [(target, node.value) for target in node.targets]
     elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)):
-        told = [(node.target, node.value)]
+        told = [(node.target, node.value)] if node.value is not None else []
     elif isinstance(node, (ast.For, ast.AsyncFor)):
         told = [(node.target, node.iter)]
     return [pair for target, value in told for pair in _unpacked(target, value)]
