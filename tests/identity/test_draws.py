@@ -489,6 +489,8 @@ BLIND = {
     "bound by a loop": "perm = torch.randperm(N).view(-1, B)\nix = perm[0]\nxb, yb = X[ix], Y[ix]\n"
     f"for ix in perm[1:]:\n    {BLIND_TRAIN}",
     "bound by an import": f"{DRAWN}\nxb, yb = X[ix], Y[ix]\nimport math as ix\n{BLIND_TRAIN}",
+    "data that is shuffled": "for epoch in range(3):\n    perm = torch.randperm(N)\n    X, Y = X[perm], Y[perm]\n"
+    f"    xb, yb = X[:B], Y[:B]\n    {BLIND_TRAIN}",
     "on one line": "xb, yb = X[:B], Y[:B]\nfor step in range(3):\n"
     f"    {DRAWN}\n    {BLIND_TRAIN}; xb, yb = X[ix], Y[ix]; print(end='')",
     "another loss": f"xb, yb = X[:B].clone(), Y[:B].clone()\n{DRAWN}\nold = F.mse_loss(model(xb), yb)\n"
