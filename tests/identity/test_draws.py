@@ -530,5 +530,5 @@ def test_random_loops_have_the_index_that_is_true(blind: Blind) -> None:
 
 @FULL
 def test_more_random_loops_have_the_index_that_is_true(blind: Blind) -> None:
-    named = [one for seed in range(1000, 3000) for one in blind.run(_loop(random.Random(seed)), seed)]
-    assert len(named) > sum(named) > 1000
+    named = [one for seed in range(1000, 1600) for one in blind.run(_loop(random.Random(seed)), seed)]
+    assert len(named) > sum(named) > 300
