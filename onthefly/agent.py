@@ -25,7 +25,6 @@ from onthefly.errors import Guard, HubUnavailable, Stop, report
 from onthefly.instruments.backward import BackwardInstrument
 from onthefly.instruments.copies import CopyInstrument
 from onthefly.instruments.data import DataInstrument
-from onthefly.instruments.draws import DrawInstrument
 from onthefly.instruments.evaluated import EvaluationInstrument
 from onthefly.instruments.functions import FunctionInstrument
 from onthefly.instruments.lightning import LightningInstrument
@@ -151,7 +150,6 @@ class Session:
             self._arm("noting losses", lambda guard: FunctionInstrument(recorder.computed, guard, known=known)),
             self._arm("recording validation", lambda guard: EvaluationInstrument(recorder.evaluated, guard)),
             self._arm("following batches", lambda guard: CopyInstrument(recorder.copied, guard, known=known)),
-            self._arm("following draws", lambda guard: DrawInstrument(recorder.took, guard, known=known)),
         ]  # fmt: skip
         self._steps = self._arm("recording steps", lambda guard: OptimizerInstrument(
             recorder.stepped, gate, self._hold, self._control.seen, guard))  # fmt: skip

@@ -19,6 +19,7 @@ from onthefly.capture.batches import (
     is_untouched,
     name_samples,
 )
+from onthefly.capture.draws import Draws
 from onthefly.capture.expression import PENALTY, Expression, Sum, Term
 from onthefly.capture.graph import Unreadable, leaf_of, only_input
 from onthefly.capture.layout import Layout
@@ -65,6 +66,7 @@ class PerSample:
     def __init__(self, recent: RecentBatches, noted: OpenLosses) -> None:
         self._recent = recent
         self._noted = noted
+        self._draws = Draws(recent)
         self._paths = Paths(recent.find)
         self.plans = Plans(recent, self._paths)
         self.hooked = False
@@ -74,6 +76,8 @@ class PerSample:
         """Of the tensors that are back-propagated together; :class:`Unreadable` where no sample's loss can be had."""
         expression = Expression(self.hooked, self._noted.at)
         found, factor = expression.of(roots)
+        if self._recent.newest is None:
+            self._draws.look(roots, found.terms)
         try:
             samples = self._measured(found, factor)
             if factor is None and len(roots) == 1 and not self.hooked:

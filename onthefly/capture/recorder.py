@@ -20,7 +20,6 @@ from onthefly.capture.accuracy import Accuracies
 from onthefly.capture.batches import MADE, RecentBatches, in_order
 from onthefly.capture.blocks import Blocks
 from onthefly.capture.borrowed import Lender
-from onthefly.capture.draws import Draws
 from onthefly.capture.evaluations import Evaluations, Place
 from onthefly.capture.graph import Unreadable, mark_scaled
 from onthefly.capture.group import Call
@@ -92,8 +91,6 @@ class Recorder:
         self._loaders = Loaders(self._recent, self.work_off)
         self.loaders = self._loaders.living
         """Gives name and object of the script's loaders, the one that is trained on first."""
-        self.took = Draws(self._recent).took
-        """Told of tensors that the script indexed, until it iterates a loader."""
         self._evaluations = Evaluations(self._recent, emit, notice, meter, self._where, self.work_off)
         self.evaluated = self._evaluations.note
         """Told of losses that were computed with gradients off."""

@@ -208,7 +208,7 @@ def step_inside_backward() -> State:
     return [model.state_dict(), [optimizer.state_dict() for optimizer in optimizers.values()]]
 
 
-@captured("exact")
+@captured("index")
 def by_hand() -> State:
     """No DataLoader, no optimizer: index tensors and plain SGD."""
     model, dataset = net(), data()
