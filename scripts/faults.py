@@ -38,10 +38,25 @@ SUITES = (
     "tests/frameworks",
     "tests/ways",
     "tests/resume",
+    "tests/identity",
+    "tests/insight",
+    "tests/health",
+    "tests/runs",
     "tests/test_launch.py",
     "tests/test_sessions.py",
 )
 """Those of the rows below; the others have one size, and ``make test`` runs them."""
+
+
+DOCUMENTED = """
+## What nobody here wrote
+
+`tests/purity/test_documented.py` performs the examples of torch's own docstrings, some thousand, and the snippets in
+`tests/purity/snippets/` in one plain and one watched process, and compares all that is to be seen: output, warnings with their
+lines, errors with their tracebacks, every value that is left (tensors byte by byte), the random state. A sample runs on every
+change, drawn by `ONTHEFLY_SEED`, all of them in the full tier. A snippet that must differ begins with `# differs:` and the
+reason, one that should not with `# open:`; examples that are left out stand in `tests/purity/documented.py` with theirs.
+""".splitlines()
 
 
 class Row(NamedTuple):
@@ -170,6 +185,7 @@ def write_page(report: Path, junit: Path, seconds: float) -> None:
         *(f"| {row.number} | {row.fault} | {row.behaviour} | {counted(row, outcomes)} |" for row in ROWS),
         "",
         *parity_table(found.get("parity", {})),
+        *DOCUMENTED,
     ]
     PAGE.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print("\n".join(line for line in lines if line.startswith("| F")))
