@@ -51,11 +51,12 @@ SUITES = (
 DOCUMENTED = """
 ## What nobody here wrote
 
-`tests/purity/test_documented.py` performs the examples of torch's own docstrings, some thousand, and the snippets in
-`tests/purity/snippets/` in one plain and one watched process, and compares all that is to be seen: output, warnings with their
-lines, errors with their tracebacks, every value that is left (tensors byte by byte), the random state. A sample runs on every
-change, drawn by `ONTHEFLY_SEED`, all of them in the full tier. A snippet that must differ begins with `# differs:` and the
-reason, one that should not with `# open:`; examples that are left out stand in `tests/purity/documented.py` with theirs.
+`tests/purity/test_documented.py` performs the examples of torch's own docstrings, some thousand, and the
+snippets in `tests/purity/snippets/` in one plain and one watched process, and compares all that is to be seen:
+output, warnings with their lines, errors with their tracebacks, every value that is left (tensors byte by
+byte), the random state. A sample runs on every change, drawn by `ONTHEFLY_SEED`, all of them in the full tier.
+A snippet that must differ begins with `# differs:` and the reason, one that should not with `# open:`; examples
+that are left out stand in `tests/purity/documented.py` with theirs.
 """.splitlines()
 
 
