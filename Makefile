@@ -27,9 +27,8 @@ $(VENV)/.full: $(VENV)/.dev
 demo: $(VENV)/.demo
 	$(PY) scripts/demo.py
 
-# At the same time what neither needs the other nor measures time: what is downloaded, then what is checked.
+# At the same time what neither needs the other nor measures time: what is downloaded, and what is checked.
 test: $(VENV)/bin/python
-	$(MAKE) -j2 $(VENV)/.dev $(NODE_MODULES)
 	$(MAKE) -j3 --output-sync=recurse check-python check-dashboard browsers
 	$(MAKE) pytest
 
@@ -44,7 +43,7 @@ check-python: $(VENV)/.dev
 	$(PY) extension/dashboard/scripts/generate_types.py --check
 
 # Rebuilt and compared: users install without Node, so what is committed is what they run.
-check-dashboard: $(VENV)/.dev $(NODE_MODULES)
+check-dashboard: $(VENV)/bin/python $(NODE_MODULES)
 	$(PY) scripts/node.py run typecheck
 	$(PY) scripts/node.py run lint
 	$(PY) scripts/node.py run test
@@ -59,13 +58,13 @@ vsix: $(VENV)/bin/python $(NODE_MODULES)
 	$(PY) scripts/node.py run package
 
 # What the tests drive: Chromium, and a VS Code that is served to it.
-browsers: $(VENV)/.dev
+browsers: $(VENV)/bin/python
 	$(PY) scripts/chromium.py
 	$(PY) -m scripts.vscode
 
 pytest: $(VENV)/.dev browsers
-	$(VENV)/bin/pytest -m alone
-	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile --dear 0.33
+	$(VENV)/bin/pytest -m alone --dear 0.25
+	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile --no-loadscope-reorder --dear 0.25
 
 # Every suite with its full counts; writes docs/reliability.md.
 faults: $(VENV)/.full browsers

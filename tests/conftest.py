@@ -240,24 +240,23 @@ def _left_out(item: pytest.Item) -> bool:
 
 
 def drawn(items: list[pytest.Item], share: float, seed: str) -> list[pytest.Item]:
-    """All but the dear ones of each file that are not among its share, rounded up: others with each seed."""
-    files: dict[Path, list[pytest.Item]] = {}
+    """All but the dear ones of each folder that are not among its share, rounded up: others with each seed."""
+    folders: dict[Path, list[pytest.Item]] = {}
     for item in items:
         dear = "home" in getattr(item, "fixturenames", ()) or item.get_closest_marker("dear")
         if dear and not item.get_closest_marker("always") and not _left_out(item):
-            files.setdefault(item.path, []).append(item)
+            folders.setdefault(item.path.parent, []).append(item)
     chance = random.Random(seed)
-    kept = {one for dear in files.values() for one in chance.sample(dear, math.ceil(share * len(dear)))}
-    left = {one for dear in files.values() for one in dear} - kept
+    kept = {one for dear in folders.values() for one in chance.sample(dear, math.ceil(share * len(dear)))}
+    left = {one for dear in folders.values() for one in dear} - kept
     return [item for item in items if item not in left]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Quick tests first, so that a broken tree shows at once; of the dear ones those that were drawn."""
+    """First what takes long in one piece, or a worker is alone with it at the end; of the dear ones those drawn."""
     share: Any = config.getoption("--dear")
     if share < 1:
         kept = drawn(items, share, os.environ["ONTHEFLY_SEED"])  # all workers draw the same
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
-    slow = ("e2e", "notebook", "purity", "faults", "fidelity")
-    items.sort(key=lambda item: any(part in item.nodeid for part in slow))
+    items.sort(key=lambda item: item.get_closest_marker("always") is None)

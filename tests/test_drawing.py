@@ -32,8 +32,8 @@ def kept(items: list[Any], share: float, seed: str) -> set[int]:
     return {items.index(one) for one in drawn(items, share, seed)}
 
 
-def test_each_file_has_its_share_and_all_come_in_turn() -> None:
-    items = [Item("a", fixtures=("home",)) for _ in range(7)] + [Item("b", pytest.mark.dear)]
+def test_each_folder_has_its_share_and_all_come_in_turn() -> None:
+    items = [Item("a/one", fixtures=("home",)) for _ in range(7)] + [Item("b/one", pytest.mark.dear)]
     sets = [kept(items, 0.33, str(seed)) for seed in range(60)]
     assert {len(places) for places in sets} == {3 + 1}
     assert set().union(*sets) == set(range(8))
@@ -43,17 +43,17 @@ def test_each_file_has_its_share_and_all_come_in_turn() -> None:
 
 def test_others_are_run_each_time() -> None:
     always = [
-        Item("a"),
-        Item("a", pytest.mark.dear, pytest.mark.always),
-        Item("a", SKIPPED),
+        Item("a/one"),
+        Item("a/one", pytest.mark.dear, pytest.mark.always),
+        Item("a/one", SKIPPED),
     ]
-    items = [*always, *[Item("a", pytest.mark.dear) for _ in range(4)]]
+    items = [*always, *[Item("a/one", pytest.mark.dear) for _ in range(4)]]
     for seed in range(20):
         assert kept(items, 0.1, str(seed)) >= {0, 1, 2}
         assert len(kept(items, 0.1, str(seed))) == 4
 
 
 def test_a_skipped_one_takes_nobodys_place() -> None:
-    skipped = [Item("a", pytest.mark.dear, SKIPPED) for _ in range(50)]
-    items = [*skipped, Item("a", pytest.mark.dear), Item("a", pytest.mark.dear)]
+    skipped = [Item("a/one", pytest.mark.dear, SKIPPED) for _ in range(50)]
+    items = [*skipped, Item("a/one", pytest.mark.dear), Item("a/one", pytest.mark.dear)]
     assert all(len(kept(items, 0.5, str(seed)) & {50, 51}) == 1 for seed in range(20))

@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 DASHBOARD = REPOSITORY / "extension" / "dashboard"
 
 pytestmark = [
-    pytest.mark.always,
     pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine"),
     pytest.mark.skipif(not (REPOSITORY / "extension" / "node_modules").exists(), reason="npm ci has not run"),
 ]
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("walk", ["live.mjs", "control.mjs"])
+@pytest.mark.parametrize("walk", [pytest.param("live.mjs", marks=pytest.mark.always), "control.mjs"])
 def test_a_person_watches_and_steers_a_training(walk: str, home: Home) -> None:
     home.start(sys.executable, "-m", "onthefly", str(DIGITS), "--epochs", "100000", ONTHEFLY_STRICT="1")
     home.wait_step(50, 60)  # an epoch and more

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tests.conftest import Home
 
 pytestmark = [
-    pytest.mark.always,
     pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine"),
     pytest.mark.skipif(not (REPOSITORY / "extension" / "node_modules").exists(), reason="npm ci has not run"),
 ]

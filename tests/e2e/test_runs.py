@@ -14,7 +14,6 @@ from tests.conftest import REPOSITORY
 DASHBOARD = REPOSITORY / "extension" / "dashboard"
 
 pytestmark = [
-    pytest.mark.always,
     pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine"),
     pytest.mark.skipif(not (REPOSITORY / "extension" / "node_modules").exists(), reason="npm ci has not run"),
 ]

@@ -84,9 +84,10 @@ def running_hub(folder: Path, port: int = 47900) -> Generator[Running, None, Non
     stop = asyncio.Event()
     hub = Hub(settings)
     thread = threading.Thread(target=lambda: loop.run_until_complete(hub.serve(runtime_folder(settings), stop)))
+    before = read_hub(settings)  # of one that is about to end
     thread.start()
     try:
-        file = wait_for("the hub", lambda: read_hub(settings))
+        file = wait_for("the hub", lambda: (file := read_hub(settings)) is not None and file != before and file)
         yield Running(hub, file, lambda: loop.call_soon_threadsafe(stop.set))
     finally:
         loop.call_soon_threadsafe(stop.set)

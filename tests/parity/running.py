@@ -65,8 +65,9 @@ def execute(
 
 
 def files_in(folder: Path) -> list[str]:
-    """The files there, without ours."""
-    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if "runtime" not in f.parts)
+    """The files there, without ours and those of a hub that was started beside it."""
+    found = (f.relative_to(folder) for f in folder.rglob("*"))
+    return sorted(str(f) for f in found if f.parts[0] not in ("runtime", "data"))
 
 
 def both(

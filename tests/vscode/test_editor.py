@@ -64,7 +64,6 @@ if __name__ == "__main__":
 """
 
 pytestmark = [
-    pytest.mark.always,
     pytest.mark.skipif(not chromium.find(), reason="no Chromium on this machine"),
     pytest.mark.skipif(vscode.find() is None, reason="no VS Code for tests: python -m scripts.vscode"),
     pytest.mark.skipif(not VSIX.exists(), reason="no vsix: make vsix"),
@@ -112,6 +111,7 @@ def project(home: Home) -> Path:
     return folder
 
 
+@pytest.mark.always
 def test_a_person_runs_watches_pauses_and_reloads(home: Home, project: Path) -> None:
     said = drive(home, "live.mjs", FOLDER=str(project), SCRIPT="train it.py")
     assert "the hub was killed, and another one was found" in said
@@ -123,6 +123,7 @@ def test_what_is_missing_is_said(home: Home, project: Path) -> None:
     assert "the package is installed after a yes; a hub is started in place of the dead one" in said
 
 
+@pytest.mark.always
 @pytest.mark.skipif(not bare_python(), reason="every interpreter here has OnTheFly")
 def test_inside_the_extension_host(home: Home) -> None:
     one, two = home.folder / "one's", home.folder / "two"
