@@ -63,8 +63,8 @@ browsers: $(VENV)/bin/python
 	$(PY) -m scripts.vscode
 
 pytest: $(VENV)/.dev browsers
-	$(VENV)/bin/pytest -m alone --dear 0.25
-	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile --no-loadscope-reorder --dear 0.25
+	$(VENV)/bin/pytest -m alone --dear 0.2
+	$(VENV)/bin/pytest -m "not alone" -n 2 --dist loadfile --dear 0.2
 
 # Every suite with its full counts; writes docs/reliability.md.
 faults: $(VENV)/.full browsers

@@ -253,10 +253,11 @@ def drawn(items: list[pytest.Item], share: float, seed: str) -> list[pytest.Item
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """First what takes long in one piece, or a worker is alone with it at the end; of the dear ones those drawn."""
+    """Quick tests first, so that a broken tree shows at once; of the dear ones those that were drawn."""
     share: Any = config.getoption("--dear")
     if share < 1:
         kept = drawn(items, share, os.environ["ONTHEFLY_SEED"])  # all workers draw the same
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
-    items.sort(key=lambda item: item.get_closest_marker("always") is None)
+    slow = ("e2e", "notebook", "purity", "faults", "fidelity")
+    items.sort(key=lambda item: any(part in item.nodeid for part in slow))

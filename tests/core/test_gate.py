@@ -38,16 +38,18 @@ class Desk:
             self.step += 1
             place = Place(self.step, self.step // 10, self.step, self.step)
             if self.gate.waiting and self.gate.due(place):
-                watcher = threading.Thread(target=self._let_go, args=(held,))
+                over = threading.Event()
+                watcher = threading.Thread(target=self._let_go, args=(held, over))
                 watcher.start()
-                self.gate.serve(place)
-                self.over.set()
-                watcher.join()
+                try:
+                    self.gate.serve(place)
+                finally:
+                    over.set()
+                    watcher.join()
         return held
 
-    def _let_go(self, held: list[int]) -> None:
-        self.over = threading.Event()
-        while not self.over.wait(0.001):
+    def _let_go(self, held: list[int], over: threading.Event) -> None:
+        while not over.wait(0.001):
             if self.gate.paused:
                 held.append(self.step)
                 self.send("resume")
