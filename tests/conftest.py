@@ -257,7 +257,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     share: Any = config.getoption("--dear")
     if share < 1:
         kept = drawn(items, share, os.environ["ONTHEFLY_SEED"])  # all workers draw the same
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        config.hook.pytest_deselected(items=list(set(items).difference(kept)))
         items[:] = kept
     slow = ("e2e", "notebook", "purity", "faults", "fidelity")
     items.sort(key=lambda item: any(part in item.nodeid for part in slow))

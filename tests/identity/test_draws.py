@@ -115,6 +115,8 @@ KNOWN = {
 }
 
 UNKNOWN = {
+    "a function of the script's own": "def randint(low, high, size): return LABELS[:size[0]]\n"
+    f"{EACH}ix = randint(0, N, (B,))\n    x, y = X[ix], Y[ix]\n    {TRAIN}",
     "looked up": f"{EACH}ix = torch.randperm(N)[:B]\n    y = (ix + 1) % 10\n    x = X[ix]\n"
     "    F.mse_loss(torch.tensor(1.0) * model(x.clone()), M[y]).backward()",
     "looked up twice": f"{EACH}ix = torch.randperm(N)[:B]\n    x, y = X[ix], torch.tensor([3, 1, 2, 4, 5, 6, 7, 0])\n"

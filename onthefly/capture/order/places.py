@@ -43,6 +43,8 @@ class Places:
     def __init__(self, scopes: Sequence[Scope]) -> None:
         self._scopes = scopes
         self._bindings = [_bindings(scope) for scope in scopes]
+        self._own = {node.name for scope in scopes for node in _own(scope)
+                     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}  # fmt: skip
 
     def names(self, node: ast.AST) -> set[str] | None:
         """The names that the places come by; None where it is not known to make places."""
@@ -72,6 +74,8 @@ class Places:
     def _called(self, node: ast.Call, passed: set[str]) -> bool:
         called, first = node.func, node.args[0] if node.args else None
         name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        if isinstance(called, ast.Name) and called.id in self._own:
+            return False  # the script's own function of that name may give labels
         if name in MAKERS:
             return True
         if name in CHOOSERS:
