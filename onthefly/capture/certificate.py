@@ -1,9 +1,9 @@
 """How far a record may be trusted: the check of per-sample values against the number that was back-propagated.
 
-``exact``: the operator, run again with the script's own reduction on the same tensors, equals the loss bit for bit, and
-the total of the values in float64 lies within 16 eps of the loss's dtype times their mean magnitude. A plain mean of
-the values equals the loss bit for bit in only half of all correct batches (reductions add in another order), so that
-alone would be no test. The certificate vouches for values, not for indices.
+``exact``: the operator, run again with the script's own reduction on the same tensors (or its elements, added up as it
+does it), equals the loss bit for bit, and the total of the values in float64 lies within 16 eps of the loss's dtype
+times their mean magnitude. A plain mean of the values equals the loss bit for bit in only half of all correct batches
+(reductions add in another order), so that alone would be no test. The certificate vouches for values, not for indices.
 """
 
 from __future__ import annotations

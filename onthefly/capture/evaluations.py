@@ -155,7 +155,11 @@ class Evaluations:
         drawn, place, call, *_ = self._waiting or (None, self._place, other)
         values, others = call.values, other.values
         # Equal on the host: computed twice. An accelerator is not asked, which would wait for it.
-        if values is not None and not (others is not None and values.is_cpu and torch.equal(values, others)):
+        twice = (
+            isinstance(values, Tensor) and isinstance(others, Tensor)
+            and values.is_cpu and torch.equal(values, others)
+        )  # fmt: skip
+        if values is not None and not twice:
             self._notice(f"validation losses are not captured: {SEVERAL}", "")
             self._waiting = drawn, place, call._replace(**REFUSED), None, None, None
 

@@ -48,8 +48,8 @@ class Call(NamedTuple):
     reason: str
     """Why there are no values; empty if there are."""
     rows: int = 0
-    values: Tensor | None = None
-    """The value of each row [rows]; None if there are none."""
+    values: Tensor | tuple[Tensor, int] | None = None
+    """The value of each row [rows], or that row of values and components [calls, rows]; None if there are none."""
     reduced: Number = 0.0
     """The operator again, with the script's own reduction."""
     divisor: Number = 1
@@ -89,12 +89,23 @@ def groups(calls: Iterable[tuple[Any, ...]], scores: Scores | None = None) -> li
     for call in calls:
         loss, rows, values = call[5], call[7], call[8]
         if rows:
+            values = values[0] if type(values) is tuple else values
             key = (rows, values.dtype, values.device, call[SLOT] >= 0,
                    tuple(call[COMPONENTS] or ()) if len(call) > PLAIN else None)  # fmt: skip
         else:
             key = 0, loss.device if type(loss) is Tensor else None
         found.setdefault(key, []).append(call)
     return [Group(same, scores) for same in found.values()]
+
+
+def together(columns: Sequence[Tensor], places: Sequence[int]) -> Tensor:
+    """One below the other [calls, rows]: of each column that row, or (-1) all of it."""
+    first = places[0]
+    if first >= 0 and len(set(map(id, columns))) == 1:
+        if list(places) == list(range(first, first + len(places))):  # nearly always
+            return columns[0][first : first + len(places)]
+        return columns[0][list(places)]
+    return torch.stack([column if place < 0 else column[place] for column, place in zip(columns, places)])
 
 
 class Group:
@@ -113,17 +124,19 @@ class Group:
         self._eps = 0.0
         tensors: dict[str, Tensor] = {}
         if self._rows:
-            joined = torch.stack(values)
+            own = [value[1] if type(value) is tuple else -1 for value in values]
+            columns = [value[0] if place >= 0 else value for value, place in zip(values, own)]
+            joined = together(columns, own)
             tensors = {"values": joined.float()}
             wide = joined.double()
             if any(isinstance(weight, Tensor) for weight in self._weight):
                 wide = wide * torch.stack([
                     weight if isinstance(weight, Tensor) else torch.full_like(value, weight)
-                    for weight, value in zip(self._weight, values)
+                    for weight, value in zip(self._weight, joined)
                 ])  # fmt: skip
             tensors["total"], tensors["magnitude"] = wide.sum(1), wide.abs().sum(1)
             for name in self._components:
-                tensors[f"component {name}"] = torch.stack([parts[name] for parts in components]).float()
+                tensors[f"component {name}"] = together([parts[name] for parts in components], own).float()
             if slots[0] >= 0 and scores is not None:
                 tensors.update(scores.of(slots, self._valid))
             self._eps = torch.finfo(joined.dtype).eps

@@ -26,6 +26,7 @@ from onthefly.capture.reading import (
     OperatorReader,
     Read,
     Reader,
+    cascaded,
     mean_of,
     reduced,
     reshape,
@@ -110,8 +111,6 @@ class Leaf:
                 self._layout = None
         self.dtype = elements.dtype
         self.rows, self.chunk = there.layout
-        self._places: list[tuple[Tensor, ...]] = []
-        """The room by slot."""
         self.operands = [room_for(tensor) for tensor in found]
         self.size = sum(operand.size for operand in self.operands)
         """Bytes of a call."""
@@ -187,11 +186,9 @@ class Leaf:
             _move(start + slot * size, _address(tensor), size)
         return True
 
-    def numbers(self, count: int) -> list[Tensor]:
-        """What the script computed in each call."""
-        if not self._places:  # kept: they cost as much as the operators
-            self._places = list(zip(*(operand.room.unbind(0) for operand in self.operands)))
-        return [self.number(tensors) for tensors in self._places[:count]]
+    def number_of(self, slot: int) -> Tensor:
+        """What the script computed in one call, by its own operator."""
+        return self.number(tuple([operand.room[slot] for operand in self.operands]))
 
     def all_count(self, count: int) -> bool:
         """Whether all elements of all calls count."""
@@ -214,9 +211,16 @@ class Leaf:
         divisor = (elements.numel() if valid is None else valid.sum().item()) if self.mean else 1
         return Term(self._named, None, Read(None, elements, MEAN if self.mean else SUM, number, divisor, valid))
 
-    def parts(self, count: int) -> Tensor:
+    def elements(self, count: int) -> Tensor:
+        """The loss of each element of all calls, one call after the other."""
+        return self.each([operand.room[:count].flatten(0, 1) for operand in self.operands])
+
+    def total(self, elements: Tensor) -> Tensor:
+        """Those of each call [calls, elements] added up [calls], in the order of the operator if that is known."""
+        return elements.mean(1) if self.mean else elements.sum(1)
+
+    def parts(self, elements: Tensor) -> Tensor:
         """What each sample gives before the steps [calls * rows]."""
-        elements = self.each([operand.room[:count].flatten(0, 1) for operand in self.operands])
         if self.chunk == 1:
             return reshape(elements, (-1,))
         parts = reshape(elements, (-1, self.chunk))
@@ -269,6 +273,13 @@ class OperatorLeaf(Leaf):
     def number(self, tensors: tuple[Tensor, ...]) -> Tensor:
         """As :meth:`Leaf.number`."""
         return self._operator(*tensors, *self._optional, self._reduction, *self._options)
+
+    def total(self, elements: Tensor) -> Tensor:
+        """As :meth:`Leaf.total`."""
+        if not isinstance(self.reader, NllReader):
+            return super().total(elements)
+        total = cascaded(elements)
+        return total / elements.shape[1] if self.mean else total
 
 
 class NotedLeaf(Leaf):

@@ -34,6 +34,9 @@ MAX_TENSORS = 64
 MAX_WRITTEN = 256
 """Tensors remembered whose version counters are their own, until dead ones are swept."""
 
+_PLAIN = {Tensor}
+_storage_of = Tensor.untyped_storage
+
 UNPROVEN = "a collate_fn of the script's own may reorder or drop samples"
 FETCHED = "the data set fetches whole batches (__getitems__), perhaps in an order of its own"
 
@@ -185,17 +188,12 @@ class LoaderRecord:
         kind = type(data)
         # A copy of the container, since scripts pop labels out of theirs.
         if (kind is list or kind is tuple) and len(data) <= MAX_TENSORS:
-            storages: dict[int, Any] = {}
-            try:
-                for value in data:
-                    if type(value) is Tensor and not function_modes():
-                        storages[id(value)] = value.untyped_storage()
-                    else:
-                        storages = storages_of(data)
-                        break
-            except (NotImplementedError, RuntimeError):  # a sparse one has none
-                storages = storages_of(data)
-            recent.newest = (self, self.epoch, drawn, tuple(data), storages)
+            held = tuple(data)
+            storages: dict[int, Any] | None = None
+            if set(map(type, held)) == _PLAIN and not function_modes():
+                with contextlib.suppress(NotImplementedError, RuntimeError):  # a sparse one has none
+                    storages = dict(zip(map(id, held), map(_storage_of, held)))
+            recent.newest = (self, self.epoch, drawn, held, storages_of(held) if storages is None else storages)
         else:
             found = tensors_of(data)
             recent.newest = (self, self.epoch, drawn, tuple(found), storages_of(found))

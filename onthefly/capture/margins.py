@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from onthefly.capture.group import together
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,18 +29,20 @@ MAX_SCORES = 1 << 24
 
 
 class Scores(NamedTuple):
-    """Of the slots of a block."""
+    """Of the slots of a block: each slot's is that row of these [calls, rows]."""
 
     confidence: list[Tensor]
-    """By slot [rows]: the probability of the target's class; NaN where it is none."""
+    """The probability of the target's class; NaN where it is none."""
     margin: list[Tensor]
-    """By slot [rows]: the target's logit minus the highest of the others."""
+    """The target's logit minus the highest of the others."""
+    places: list[int]
 
     def of(self, slots: Sequence[int], valid: Sequence[Tensor | int]) -> dict[str, Tensor]:
         """The columns of some calls; NaN where a row counts for nothing (``ignore_index``)."""
+        places = [self.places[slot] for slot in slots]
         columns = {
-            "confidence": torch.stack([self.confidence[slot] for slot in slots]),
-            "margin": torch.stack([self.margin[slot] for slot in slots]),
+            "confidence": together([self.confidence[slot] for slot in slots], places),
+            "margin": together([self.margin[slot] for slot in slots], places),
         }
         for place, counted in enumerate(valid):
             if isinstance(counted, Tensor):
@@ -88,10 +92,13 @@ class Margins:
         return self._before + slot
 
     def add(self, scores: Tensor, targets: Tensor) -> int:
-        """Those of several calls at once, [calls, rows, classes] and [calls, rows]; the first of their slots."""
+        """Those of several calls at once, [calls, rows, classes] and [calls, rows]; the first of their slots.
+
+        The scores are written to: they are of no use afterwards.
+        """
         self._work_off()
         first = self._before
-        self._add(*measured(scores, targets))
+        self._add(*measured(scores, targets, spent=True))
         return first
 
     def _make_room(self, scores: Tensor, targets: Tensor) -> None:
@@ -107,11 +114,16 @@ class Margins:
         """All slots since the last call; they are free again."""
         self._work_off()
         parts, self._parts, self._before = self._parts, [], 0
-        return Scores([row for part, _ in parts for row in part], [row for _, part in parts for row in part])
+        counts = [len(confidence) for confidence, _ in parts]
+        return Scores(
+            [confidence for (confidence, _), count in zip(parts, counts) for _ in range(count)],
+            [margin for (_, margin), count in zip(parts, counts) for _ in range(count)],
+            [place for count in counts for place in range(count)],
+        )
 
     def _work_off(self) -> None:
         if self._used:
-            self._add(*measured(self._scores[: self._used], self._targets[: self._used]))
+            self._add(*measured(self._scores[: self._used], self._targets[: self._used], spent=True))
             self._used = 0
 
     def _add(self, confidence: Tensor, margin: Tensor) -> None:
@@ -119,13 +131,16 @@ class Margins:
         self._before += len(confidence)
 
 
-def measured(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Confidence and margin [calls, rows], of [calls, rows, classes] and [calls, rows]."""
+def measured(scores: Tensor, targets: Tensor, *, spent: bool = False) -> tuple[Tensor, Tensor]:
+    """Confidence and margin [calls, rows], of [calls, rows, classes] and [calls, rows].
+
+    With ``spent`` the scores may be written to, which saves memory that is as large as they are.
+    """
     known = (targets >= 0) & (targets < scores.shape[-1])
     places = targets.clamp(0, scores.shape[-1] - 1)[..., None]
     own = scores.gather(-1, places)
-    others = scores.scatter(-1, places, -torch.inf).amax(-1)
-    own = own[..., 0]
+    others = scores.scatter_(-1, places, -torch.inf) if spent else scores.scatter(-1, places, -torch.inf)
+    own, others = own[..., 0], others.amax(-1)
     return (
         own.exp().float().masked_fill(~known, torch.nan),
         (own - others).float().masked_fill(~known, torch.nan),

@@ -25,6 +25,7 @@ from onthefly.capture.layout import Layout
 from onthefly.capture.leaves import DTYPES, SLOTS, Leaf, NotedLeaf, OperatorLeaf, Unplanned
 from onthefly.capture.noted import KEY, Noted
 from onthefly.capture.paths import Paths, depends_on_parameters_alone
+from onthefly.capture.reading import reshape
 from onthefly.capture.shares import Joined, Share, joined, share_of, unused
 
 if TYPE_CHECKING:
@@ -136,14 +137,12 @@ class Plan:
         count = len(self._numbers)
         taken, self._numbers = self._numbers, []
         numbers = [torch.tensor(column, dtype=torch.float64).to(self._dtype) for column in zip(*taken)]
-        terms = [leaf.numbers(count) for leaf in self.leaves]
-        if self._single is not None:
-            again = [number.item() for number in terms[0]]
-        else:
-            again = self._form([torch.stack(column) for column in terms], numbers).tolist()
-        values, divisor, components = self._joined(count, numbers)
+        elements = [leaf.elements(count) for leaf in self.leaves]
+        again = self._again(calls, elements, numbers)
+        values, divisor, components = self._joined(elements, numbers)
         shared = self._without_samples(count, numbers)
         whole = self._whole(count)
+        singly = {place: self._singly(place, numbers) for place, all_count in enumerate(whole) if not all_count}
         slot = -1
         if self._classes is not None:
             slot = margins.add(*[operand.room[:count] for operand in self._classes.operands])
@@ -153,25 +152,38 @@ class Plan:
             place: int = call[9]
             scores = slot + place if slot >= 0 else -1
             if not whole[place]:
-                one = self._singly(place, numbers)
+                one = singly[place]
                 worked.append((
                     *call[:8], one.values, again[place], one.divisor, one.valid, call[12], scores, one.weight,
                     shared[place], one.components or None, *REST,
                 ))  # fmt: skip
                 continue
-            done = (*call[:8], values[place], again[place], divisor, self.leaves[0].chunk, call[12], scores)
-            if plain:
-                worked.append(done)
-            else:
-                named = {name: column[place] for name, column in components.items()} or None
-                worked.append((*done, 1, shared[place], named, *REST))
+            done = (*call[:8], (values, place), again[place], divisor, self.leaves[0].chunk, call[12], scores)
+            worked.append(done if plain else (*done, 1, shared[place], components or None, *REST))
         return worked
 
-    def _joined(self, count: int, numbers: list[Tensor]) -> tuple[Sequence[Tensor], int, dict[str, Sequence[Tensor]]]:
+    def _again(self, calls: list[tuple[Any, ...]], elements: list[Tensor], numbers: list[Tensor]) -> list[float]:
+        """The number of each call, computed once more: of its elements; where that gives another, by the operators.
+
+        Adding up elements in another order than the operator's gives another number in half of all calls.
+        """
+        count = len(elements[0]) // self.rows
+        totals = [leaf.total(reshape(each, (count, -1))) for leaf, each in zip(self.leaves, elements)]
+        again: list[float] = self._form(totals, numbers).tolist()
+        for call in calls:
+            place: int = call[9]
+            if again[place] != call[5]:
+                terms = [leaf.number_of(place) for leaf in self.leaves]
+                again[place] = self._form(terms, [column[place] for column in numbers]).item()
+        return again
+
+    def _joined(self, elements: list[Tensor], numbers: list[Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
         """As :func:`onthefly.capture.shares.joined`, of all calls: values (of weight 1), divisor, components."""
-        rows, components = self.rows, dict[str, Any]()
+        rows, components = self.rows, dict[str, Tensor]()
         spread = [column.repeat_interleave(rows) for column in numbers]
-        parts = [_stepped(leaf.parts(count), leaf.steps[leaf.divided :], spread) for leaf in self.leaves]
+        parts = [
+            _stepped(leaf.parts(each), leaf.steps[leaf.divided :], spread) for leaf, each in zip(self.leaves, elements)
+        ]
         means = [leaf.mean or leaf.divided for leaf in self.leaves]
         if any(means):
             parts = [part if mean else part * rows for part, mean in zip(parts, means)]
@@ -180,8 +192,8 @@ class Plan:
             total = total + part
         if len(parts) > 1:
             for leaf, part in zip(self.leaves, parts):
-                components[unused(leaf.name, components)] = part.view(count, rows).unbind(0)
-        return total.view(count, rows).unbind(0), rows if any(means) else 1, components
+                components[unused(leaf.name, components)] = reshape(part, (-1, rows))
+        return reshape(total, (-1, rows)), rows if any(means) else 1, components
 
     def _without_samples(self, count: int, numbers: list[Tensor]) -> list[float]:
         """What of each call's number has no samples."""

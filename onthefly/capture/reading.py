@@ -7,6 +7,7 @@ imported it. Never a ``gather`` of our own: an ignored target is out of range, w
 
 from __future__ import annotations
 
+import functools
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
@@ -149,6 +150,27 @@ to_double, to_float, to_long, to_host = Tensor.double, Tensor.float, Tensor.long
 def reduced(values: Tensor, reduction: int) -> Tensor:
     """Elements reduced as the script or a composite operator does it."""
     return sum_of(values) if reduction == SUM else mean_of(values)
+
+
+def cascaded(elements: Tensor) -> Tensor:
+    """Sums of rows [rows, elements], added up in the order in which ``nll_loss`` does it on the CPU.
+
+    Torch's kernel (``LossNLL.cpp``) adds sixteen at a time, sixteen sums of sixteen, and so on; all of these begin with
+    the second element.
+    """
+    parts: list[Tensor] = []
+    rest = elements[:, 1:]
+    while rest.shape[1]:
+        whole = rest.shape[1] // 16 * 16
+        if whole < rest.shape[1]:
+            parts.append(_one_by_one(rest[:, whole:]))
+        rest = _one_by_one(reshape(rest[:, :whole], (len(rest), -1, 16))) if whole else rest[:, :0]
+    return functools.reduce(torch.add, [*parts, elements[:, 0]])
+
+
+def _one_by_one(values: Tensor) -> Tensor:
+    """Sums over the last axis, whose elements are added one after the other."""
+    return functools.reduce(torch.add, values.unbind(-1))
 
 
 READERS: dict[str, Reader] = {

@@ -101,11 +101,9 @@ class Recorder:
         """Told of losses whose graph, if they have one, will not keep their operands."""
         self.scaled = mark_scaled
         """Told of what gradient scalers made of losses."""
-        self._accuracies = Accuracies(emit)
-        self._logged = LoggedValues(emit, notice)
+        self._accuracies, self._logged = Accuracies(emit), LoggedValues(emit, notice)
         self._accuracy_due = 0
-        self._blocks = Blocks(emit)
-        self._packer = Packer(notice)
+        self._blocks, self._packer = Blocks(emit), Packer(notice)
         self._sent = perf_counter_ns()
         self._steps: list[tuple[Any, ...]] = []
         """Each with the fields of :class:`StepRow`."""
@@ -154,25 +152,17 @@ class Recorder:
         ):  # fmt: skip
             self._observe_closely(start, tensors, grad_tensors)
             return
-        enabled, node = grad_enabled(), tensors.grad_fn
+        node = tensors.grad_fn
         plans = self._plans.get(type(node))
         try:
-            if plans is not None and self._add_planned(start, plans, node, tensors):
-                self._observed(start)
-                return
-            set_grad_enabled(False)
-            if not tensors.is_cpu and capturing(tensors):
-                raise Unreadable(CAPTURED)
-            reader = self._direct.get(type(node))
-            if reader is None or not self._add_plain(start, reader, node, tensors):
-                self._add_samples(start, (tensors,), self._per_sample.measure((tensors,)))
+            if plans is None or not self._add_planned(start, plans, node, tensors):
+                self._add_read(start, node, tensors)
         except Overridden:
             self._observe_closely(start, tensors, None)
             return
         except (Unreadable, RuntimeError) as error:
-            self._add_unread(start, (tensors,), reason_of(error))
-        finally:
-            set_grad_enabled(enabled)
+            with undisturbed():
+                self._add_unread(start, (tensors,), reason_of(error))
         self._observed(start)
 
     def stepped(self, optimizer: Optimizer) -> None:
@@ -325,6 +315,19 @@ class Recorder:
         if start >= self._accuracy_due and plan.classifies:
             self._accuracy_due = self._accuracies.measure(plan.hits(node), self.step, self.epoch, start)
         return True
+
+    def _add_read(self, start: int, node: Any, root: Tensor) -> None:
+        """Record a loss that has no plan."""
+        enabled = grad_enabled()
+        try:
+            set_grad_enabled(False)
+            if not root.is_cpu and capturing(root):
+                raise Unreadable(CAPTURED)
+            reader = self._direct.get(type(node))
+            if reader is None or not self._add_plain(start, reader, node, root):
+                self._add_samples(start, (root,), self._per_sample.measure((root,)))
+        finally:
+            set_grad_enabled(enabled)
 
     def _add_plain(self, start: int, reader: Reader, node: Any, root: Tensor) -> bool:
         """Record a loss whose root is the loss function itself, of the newest batch; False if it is not that plain."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from onthefly.capture import leaves
 from onthefly.capture.plans import Plan, Plans
+from onthefly.capture.reading import cascaded
 from tests.watching import watched
 
 if TYPE_CHECKING:
@@ -186,3 +189,37 @@ def test_all_forms_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = [*CASES.values(), *[loss for several in MIXED.values() for loss in several]]
     for seed in range(6):
         compare(losses, seed, monkeypatch)
+
+
+@pytest.mark.parametrize("rows", [*range(1, 20), 31, 32, 33, 128, 256, 257, 258, 300, 1000, 4113])
+def test_elements_are_added_up_in_the_order_of_nll_loss(rows: int) -> None:
+    """By bits; a plain sum gives another number in half of the calls."""
+    scores, targets = torch.randn(40, rows, 7).log_softmax(2), torch.randint(0, 7, (40, rows))
+    elements = torch.stack([F.nll_loss(*call, reduction="none") for call in zip(scores, targets)])
+    assert cascaded(elements).tolist() == [
+        F.nll_loss(*call, reduction="sum").item() for call in zip(scores, targets)
+    ]  # fmt: skip
+
+
+def test_where_the_order_is_another_one_the_operator_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    number_of = leaves.Leaf.number_of
+
+    def counted(leaf: leaves.Leaf, slot: int) -> torch.Tensor:
+        asked.append(slot)
+        return number_of(leaf, slot)
+
+    monkeypatch.setattr(leaves.Leaf, "number_of", counted)
+    for name in ("cross entropy", "summed", "values", "three", "penalty"):
+        compare([CASES[name]], 5, monkeypatch)
+    assert not asked
+    monkeypatch.setattr(leaves, "cascaded", lambda elements: elements.sum(1) + 1)
+    compare([CASES["cross entropy"]], 5, monkeypatch)
+    assert len(asked) == STEPS - 1
+
+
+def test_a_copy_that_is_not_what_the_loss_was_computed_from_is_not_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaves, "_move", lambda target, source, size: ctypes.memset(target, 0, size))
+    certificates = [row.certificate for row in rows_of([CASES["cross entropy"]], 3)]
+    assert certificates.count("exact") == 2  # the first, and the last, which is smaller, are read in full
+    assert certificates.count("approximate") == STEPS - 1
