@@ -53,6 +53,8 @@ HOUSEKEEPING_SECONDS = 2.0
 LEAVING_SECONDS = 8.0
 HUNG_SECONDS = 10.0
 MAX_BODY = 1024 * 1024
+MAX_LINE = 16 * 1024
+"""Of a request's first line: a selection of a thousand signs that are each twelve bytes there."""
 
 
 class Watchdog:
@@ -135,7 +137,9 @@ class Hub:
         http = logging.getLogger("onthefly.http")
         http.addFilter(OneLine())
         # No inflating of request bodies: a kilobyte would become a megabyte.
-        runner = web.AppRunner(self.app, access_log=None, handle_signals=False, auto_decompress=False, logger=http)
+        runner = web.AppRunner(
+            self.app, access_log=None, handle_signals=False, auto_decompress=False, logger=http, max_line_size=MAX_LINE
+        )
         await runner.setup()
         assert runner.server is not None
         protocol = functools.partial(self._connections.protocol, runner.server)

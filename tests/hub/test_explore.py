@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -99,6 +100,13 @@ def test_what_is_no_selection_is_said_with_an_example(hub: Running, text: str) -
         parse(text)
     assert any(example in caught.value.remedy for example in TERMS.values()) or "one of" in caught.value.remedy
     assert post(hub, "selection", select=text)[0] == 400
+
+
+def test_the_longest_selection_that_is_documented_is_read(hub: Running) -> None:
+    text = quote("\N{FROG FACE}" * 1000)
+    status, _, body = hub.request(path=f"/api/v1/sessions/{SESSION}/selection?select={text}")
+    assert status == 400
+    assert json.loads(body)["error"]["code"] == "usage"
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "parquet"])
