@@ -17,6 +17,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from onthefly.errors import leave_frame_out
 from onthefly.instruments.dynamo import skip
+from onthefly.instruments.standing import compiling
 from onthefly.patching.slots import Slot
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class EvaluationInstrument:
         @functools.wraps(original)
         def function(*args: Any, **named: Any) -> Any:
             # Dynamo inlines this frame, finds a constant here, and has the script's own call in its graph.
-            if torch.compiler.is_compiling():
+            if compiling():
                 return original(*args, **named)
             if operator is not None and has_torch_function(args):
                 # The operator would name itself to modes and subclasses, and not be what the script finds in its place.

@@ -35,10 +35,18 @@ class Connection:
 
     @property
     def socket(self) -> socket.socket:
-        """Ours; OSError if the script has closed it."""
+        """To be read or written to; see :meth:`check`."""
+        self.check()
+        return self._own.socket
+
+    def check(self) -> None:
+        """OSError if the script has closed it."""
         if not self._own.intact():
             raise OSError("the script closed the connection to the hub")
-        return self._own.socket
+
+    def fileno(self) -> int:
+        """What is waited on; whether it is still ours is looked at before anything is read or sent."""
+        return self._own.socket.fileno()
 
     def prove(self) -> None:
         """Both sides show that they know the token; :class:`HubUnavailable` if it is not the hub of that file."""
@@ -67,9 +75,9 @@ class Connection:
             data += chunk
         return data
 
-    def send(self, frame: bytes) -> None:
-        """Send one frame whole; OSError if the hub takes nothing for :data:`TIMEOUT` seconds."""
-        self.socket.sendall(frame)
+    def send(self, frames: bytes) -> None:
+        """Send whole frames; OSError if the hub takes nothing for :data:`TIMEOUT` seconds."""
+        self.socket.sendall(frames)
 
     def receive(self) -> Iterator[Any]:
         """The hub's messages that have arrived (the socket was seen to be readable)."""

@@ -23,7 +23,7 @@ from onthefly.link.outbox import Outbox
 from onthefly.protocol import Ack, Denied, Noticed, Welcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from onthefly.errors import Guard
     from onthefly.protocol import AgentMessage, Command, Decision, Hello, HubFile, HubMessage, Propose
@@ -37,6 +37,13 @@ LOOK_SECONDS = 1.0
 
 GATHER_SECONDS = 0.1
 """How long after :meth:`Link.soon` what has gathered is fetched."""
+
+TOGETHER_SECONDS = 0.002
+"""How long the thread waits once it was woken: a block of records and its steps come one after the other, and each time
+that it runs, the training thread waits for the interpreter's lock."""
+
+TOGETHER_BYTES = 1 << 18
+"""Of frames that are sent at once; one may be larger."""
 
 ERRAND_SECONDS = 2.0
 """How long after the hub's first answer: scripts have imported by then what they need, and start-up is over."""
@@ -192,25 +199,28 @@ class Link:
     def _exchange(self) -> None:
         """Send what may be sent, then wait for the hub, for news of ours, or for the next attempt."""
         if self._connection is not None and self._welcomed:
-            for frame in self._outbox.unsent():
-                self._connection.send(frame)
+            for frames in _together(self._outbox.unsent()):
+                self._connection.send(frames)
         if self._closing and self._hopeless():
             return
-        if self._bell.mend():
-            self._awake = False
         waited = [self._bell.fileno()]
         deadlines = [time.monotonic() + LOOK_SECONDS]
         if self._gather_at:
             deadlines.append(self._gather_at)
         if self._connection is not None:
-            waited.append(self._connection.socket.fileno())
+            waited.append(self._connection.fileno())
         else:
             deadlines.append(self._retry_at)
         arrived = readable(waited, max(0.0, min(deadlines) - time.monotonic()))
-        if self._bell.fileno() in arrived:
-            self._bell.silence()
+        if not arrived or self._bell.fileno() in arrived:
+            if not self._bell.mend():
+                self._bell.silence()
             self._awake = False
-        if self._connection is not None and self._connection.socket.fileno() in arrived:
+            if arrived and not self._closing:
+                time.sleep(TOGETHER_SECONDS)
+        if self._connection is not None and not arrived:
+            self._connection.check()
+        elif self._connection is not None and self._connection.fileno() in arrived:
             for message in self._connection.receive():
                 self._take(message)
 
@@ -288,3 +298,17 @@ class Link:
             self._on_end()
         self._retry_at = time.monotonic() + self._retry_after
         self._retry_after = min(2 * self._retry_after, LONGEST_RETRY)
+
+
+def _together(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """The same frames, several in one piece."""
+    gathered: list[bytes] = []
+    size = 0
+    for frame in frames:
+        gathered.append(frame)
+        size += len(frame)
+        if size >= TOGETHER_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
