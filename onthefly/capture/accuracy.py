@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from onthefly.capture.clock import wall
 from onthefly.capture.quiet import undisturbed
+from onthefly.capture.reading import sum_of, to_double
 from onthefly.capture.transfer import Transfer
 from onthefly.protocol import Metrics
 
@@ -54,7 +55,7 @@ class Accuracies:
         source, target, counted = hits
         start = perf_counter_ns()
         with undisturbed():
-            share = (source.argmax(1).eq(target) & counted).sum().double() / counted.sum()
+            share = to_double(sum_of(source.argmax(1).eq(target) & counted)) / sum_of(counted)
             self._values.append(_Value(step, epoch, now, Transfer({"share": share})))
         return now + max(PERIOD_NS, SHARE * (perf_counter_ns() - start), source.numel())
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from onthefly.capture.certificate import NONE, Verdict, judge
 from onthefly.capture.clock import wall
+from onthefly.capture.reading import sum_of, to_double, to_float, to_int
 from onthefly.capture.transfer import Transfer, raw
 from onthefly.protocol import IDENTITIES, PHASES, Records
 
@@ -127,16 +128,16 @@ class Group:
             own = [value[1] if type(value) is tuple else -1 for value in values]
             columns = [value[0] if place >= 0 else value for value, place in zip(values, own)]
             joined = together(columns, own)
-            tensors = {"values": joined.float()}
-            wide = joined.double()
+            tensors = {"values": to_float(joined)}
+            wide = to_double(joined)
             if any(isinstance(weight, Tensor) for weight in self._weight):
                 wide = wide * torch.stack([
                     weight if isinstance(weight, Tensor) else torch.full_like(value, weight)
                     for weight, value in zip(self._weight, joined)
                 ])  # fmt: skip
-            tensors["total"], tensors["magnitude"] = wide.sum(1), wide.abs().sum(1)
+            tensors["total"], tensors["magnitude"] = sum_of(wide, 1), sum_of(wide.abs(), 1)
             for name in self._components:
-                tensors[f"component {name}"] = together([parts[name] for parts in components], own).float()
+                tensors[f"component {name}"] = to_float(together([parts[name] for parts in components], own))
             if slots[0] >= 0 and scores is not None:
                 tensors.update(scores.of(slots, self._valid))
             self._eps = torch.finfo(joined.dtype).eps
@@ -144,8 +145,8 @@ class Group:
                              ("shared", self._shared)):  # fmt: skip
             scalars = [number for number in column if type(number) is Tensor]
             if scalars:
-                tensors[name] = torch.stack(scalars).double()
-        counts = [valid.int() for valid in self._valid if type(valid) is Tensor]
+                tensors[name] = to_double(torch.stack(scalars))
+        counts = [to_int(valid) for valid in self._valid if type(valid) is Tensor]
         if counts:
             tensors["valid"] = torch.cat(counts)
         self._transfer = Transfer(tensors)

@@ -27,6 +27,7 @@ from onthefly.capture.reading import (
     Read,
     Reader,
     cascaded,
+    flattened,
     mean_of,
     reduced,
     reshape,
@@ -213,11 +214,11 @@ class Leaf:
 
     def elements(self, count: int) -> Tensor:
         """The loss of each element of all calls, one call after the other."""
-        return self.each([operand.room[:count].flatten(0, 1) for operand in self.operands])
+        return self.each([flattened(operand.room[:count], 0, 1) for operand in self.operands])
 
     def total(self, elements: Tensor) -> Tensor:
         """Those of each call [calls, elements] added up [calls], in the order of the operator if that is known."""
-        return elements.mean(1) if self.mean else elements.sum(1)
+        return mean_of(elements, 1) if self.mean else sum_of(elements, 1)
 
     def parts(self, elements: Tensor) -> Tensor:
         """What each sample gives before the steps [calls * rows]."""

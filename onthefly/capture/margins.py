@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from onthefly.capture.group import together
+from onthefly.capture.reading import to_float
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +143,6 @@ def measured(scores: Tensor, targets: Tensor, *, spent: bool = False) -> tuple[T
     others = scores.scatter_(-1, places, -torch.inf) if spent else scores.scatter(-1, places, -torch.inf)
     own, others = own[..., 0], others.amax(-1)
     return (
-        own.exp().float().masked_fill(~known, torch.nan),
-        (own - others).float().masked_fill(~known, torch.nan),
+        to_float(own.exp()).masked_fill(~known, torch.nan),
+        to_float(own - others).masked_fill(~known, torch.nan),
     )

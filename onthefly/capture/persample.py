@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from onthefly.capture.layout import Layout
 from onthefly.capture.noted import Noted, OpenLosses
 from onthefly.capture.paths import Paths, depends_on_parameters_alone, is_of_losses
 from onthefly.capture.plans import Plans
+from onthefly.capture.quiet import capturing
 from onthefly.capture.reading import MEAN, Reader, mean_of
 from onthefly.capture.shares import (
     Joined,
@@ -282,6 +284,25 @@ def whole(roots: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else sum(parts[1:], parts[0])
 
 
+def known_of(roots: Sequence[Tensor]) -> Any:
+    """The same, of a call that was not read: a number on the host, NaN where it is none."""
+    if not roots or any(root.numel() != 1 or capturing(root) for root in roots):
+        return math.nan
+    number = whole(roots)
+    return number.item() if number.is_cpu else number
+
+
+def numbers_of(roots: Sequence[Tensor], read: Samples) -> tuple[Any, Any, Any]:
+    """The loss, what was computed again, and what of it has no samples: on the host as numbers."""
+    loss, again = whole(roots), read.found.value
+    if read.factor is not None:
+        loss = unscaled(loss, again, read.factor)
+    numbers = (loss, again, read.shared) if read.shared is not None else (loss, again)
+    if roots[0].is_cpu:
+        numbers = tuple(number.item() for number in numbers)
+    return (*numbers, 0.0)[:3]  # pyright: ignore[reportReturnType]
+
+
 def unscaled(root: Tensor, value: Tensor, factor: Tensor) -> Tensor:
     """The loss before a gradient scaler multiplied it, without waiting for an accelerator.
 
@@ -305,4 +326,4 @@ def reason_of(error: Exception) -> str:
     raise error
 
 
-__all__ = ["NO_LOADER", "PerSample", "Samples", "read_plainly", "reason_of", "unscaled"]
+__all__ = ["NO_LOADER", "PerSample", "Samples", "known_of", "numbers_of", "read_plainly", "reason_of"]

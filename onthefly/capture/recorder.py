@@ -6,7 +6,6 @@ call read at its own time, and sends blocks of them when they are full or old, o
 
 from __future__ import annotations
 
-import math
 import weakref
 from threading import get_ident
 from time import perf_counter_ns
@@ -27,7 +26,7 @@ from onthefly.capture.loaders import LoaderRecord, Loaders
 from onthefly.capture.logged import LoggedValues
 from onthefly.capture.noted import OpenLosses
 from onthefly.capture.packing import Packer
-from onthefly.capture.persample import PerSample, Samples, read_plainly, reason_of, unscaled, whole
+from onthefly.capture.persample import PerSample, Samples, known_of, numbers_of, read_plainly, reason_of
 from onthefly.capture.quiet import (
     CAPTURED,
     REDISPATCHES,
@@ -54,9 +53,9 @@ if TYPE_CHECKING:
     from onthefly.core.meter import Meter
     from onthefly.protocol import Metrics, Records
 
-SEND_NS = 200_000_000
-"""How long calls and steps may wait before they are sent: a dashboard looks live, and few steps pay for it (some 400 us
-with cold caches)."""
+SEND_NS, EPOCH_NS = 200_000_000, 20_000_000
+"""How long calls and steps may wait before they are sent, and at the end of an epoch: a dashboard looks live, and few
+steps pay for it (some 400 us with cold caches)."""
 
 MAX_CALLS, MAX_ROWS = 128, 65536
 """What may wait at most: 256 KiB of values, 512 KiB of indices."""
@@ -88,7 +87,7 @@ class Recorder:
         self._calm = False
         """The script's modes are off already."""
         self._recent = RecentBatches()
-        self._loaders = Loaders(self._recent, self.work_off)
+        self._loaders = Loaders(self._recent, self._epoch_ended)
         self.loaders = self._loaders.living
         """Gives name and object of the script's loaders, the one that is trained on first."""
         self._evaluations = Evaluations(self._recent, emit, notice, meter, self._where, self.work_off)
@@ -235,6 +234,13 @@ class Recorder:
             self._recent.let_go()
         self._sent = perf_counter_ns()
 
+    def _epoch_ended(self) -> None:
+        """A loader is through, and nothing more may come for long: but where epochs are short, the next one comes."""
+        if perf_counter_ns() - self._sent >= EPOCH_NS:
+            self.work_off()
+        else:
+            self._recent.let_go()
+
     def _observe_closely(self, start: int, tensors: Any, gradients: Any) -> None:
         """A call that is not plainly one number in a quiet place."""
         given: tuple[Any, ...] = tuple(tensors) if isinstance(tensors, (tuple, list)) else (tensors,)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
@@ -355,9 +361,9 @@ class Recorder:
 
     def _add_samples(self, start: int, roots: tuple[Tensor, ...], read: Samples) -> None:
         """Record a loss that was taken apart."""
-        (loader, epoch, indices, doubt, identity, drawn), found, shared = read.tie, read.found, read.shared
+        (loader, epoch, indices, doubt, identity, drawn), found = read.tie, read.found
         values, valid, weight, divisor, components = read.joined
-        rows, root, host = values.shape[0], roots[0], roots[0].is_cpu
+        rows, root = values.shape[0], roots[0]
         if len(found.terms) == 1 and found.terms[0].node is root.grad_fn and not self._per_sample.hooked:
             reader = READERS.get(found.terms[0].node.name())
             if reader is not None:  # the next one is found faster
@@ -371,11 +377,7 @@ class Recorder:
             packed = self._packer.pack(loader, indices, rows)
         if doubt:
             self._notice(f"samples have no index: {doubt}", "")
-        loss = whole(roots)
-        if read.factor is not None:
-            loss = unscaled(loss, found.value, read.factor)
-        numbers = (loss, found.value, shared) if shared is not None else (loss, found.value)
-        loss, value, part = (*[number.item() if host else number for number in numbers], 0.0)[:3]
+        loss, value, part = numbers_of(roots, read)
         self._blocks.calls.append(Call(
             self.backwards, self.step, self.epoch, start, loader, loss, "", rows, values, value, divisor, valid, packed,
             self._blocks.slot_of(found.terms, rows), weight, part, components or None, identity,
@@ -393,8 +395,5 @@ class Recorder:
         if newest[0] is not None:
             self.epoch = newest[1]
         self._notice(f"per-sample losses are not captured: {why}", "")
-        loss: Any = math.nan
-        if roots and not any(root.numel() != 1 or capturing(root) for root in roots):
-            number = whole(roots)
-            loss = number.item() if number.is_cpu else number
+        loss = known_of(roots)
         self._blocks.calls.append(Call(self.backwards, self.step, self.epoch, start, newest[0], loss, why))

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_contiguous = Tensor.contiguous
+"""As it is before it is watched."""
+
 
 class Transfer:
     """Some named tensors on their way to the host."""
@@ -38,7 +41,7 @@ class Transfer:
 
 def raw(tensor: Tensor) -> bytes:
     """The elements of a CPU tensor as little-endian bytes (without NumPy, which torch can do without)."""
-    tensor = tensor.contiguous()
+    tensor = _contiguous(tensor)
     return ctypes.string_at(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
 
