@@ -191,8 +191,10 @@ class LoaderRecord:
             held = tuple(data)
             storages: dict[int, Any] | None = None
             if set(map(type, held)) == _PLAIN and not function_modes():
-                with contextlib.suppress(NotImplementedError, RuntimeError):  # a sparse one has none
+                try:
                     storages = dict(zip(map(id, held), map(_storage_of, held)))
+                except (NotImplementedError, RuntimeError):  # a sparse one has none
+                    storages = None
             recent.newest = (self, self.epoch, drawn, held, storages_of(held) if storages is None else storages)
         else:
             found = tensors_of(data)
