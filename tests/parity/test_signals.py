@@ -74,6 +74,11 @@ class Script:
         self.line("importing")
         if place != "import":
             self.line("step")
+        if (
+            place == "loader"
+        ):  # interrupted in the last step before it, torch waits 5 s for the worker, plain or watched
+            self.line("step")
+            wait_for("the wait for a batch", self.sleeps)
         if place == "paused":
             self._pause()
 
