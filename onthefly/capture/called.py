@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from torch import Tensor
 
-from onthefly.capture.reading import MEAN, NONE, SUM
+from onthefly.capture.reading import MEAN, NONE, SUM, counting, to_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,8 +152,8 @@ def _cross_entropy(
     counts: Any = None
     valid = None
     if classes:
-        valid = target.ne(ignore_index)
-        counts = valid.sum() if weight is None else weight[target.where(valid, 0)].mul(valid).sum()
+        valid = counting(target, ignore_index)
+        counts = valid.sum() if weight is None else weight[to_long(target).where(valid, 0)].mul(valid).sum()
         counts = counts.item() if counts.is_cpu else counts
     return Called(
         (target, input), reduction,
@@ -170,8 +170,8 @@ def _nll(
 ) -> Called | None:  # fmt: skip
     if input.dim() < 2:
         return None
-    valid = target.ne(ignore_index)
-    counts: Any = valid.sum() if weight is None else weight[target.where(valid, 0)].mul(valid).sum()
+    valid = counting(target, ignore_index)
+    counts: Any = valid.sum() if weight is None else weight[to_long(target).where(valid, 0)].mul(valid).sum()
     return Called(
         (target, input), reduction, lambda: again(input, target, weight, NONE, ignore_index),
         lambda: again(input, target, weight, reduction or MEAN, ignore_index),

@@ -27,6 +27,7 @@ from onthefly.capture.reading import (
     Read,
     Reader,
     cascaded,
+    counting,
     flattened,
     mean_of,
     reduced,
@@ -193,12 +194,12 @@ class Leaf:
 
     def all_count(self, count: int) -> bool:
         """Whether all elements of all calls count."""
-        return not self.operands[1].room[:count].eq(self._ignored()).any().item()
+        return bool(counting(self.operands[1].room[:count], self._ignored()).all())
 
     def counted(self, count: int) -> list[bool]:
         """Of each call whether all its elements count."""
         targets = reshape(self.operands[1].room[:count], (count, -1))
-        return targets.ne(self._ignored()).all(1).tolist()
+        return counting(targets, self._ignored()).all(1).tolist()
 
     def _ignored(self) -> int:
         assert self.ignored is not None
@@ -208,7 +209,7 @@ class Leaf:
         """One call, as it is when it is read in full; but for the steps."""
         tensors = [operand.room[slot] for operand in self.operands]
         elements, number = self.each(tensors), self.number(tuple(tensors))
-        valid = None if self.ignored is None else tensors[1].ne(self._ignored())
+        valid = None if self.ignored is None else counting(tensors[1], self._ignored())
         divisor = (elements.numel() if valid is None else valid.sum().item()) if self.mean else 1
         return Term(self._named, None, Read(None, elements, MEAN if self.mean else SUM, number, divisor, valid))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from onthefly.capture.group import together
-from onthefly.capture.reading import to_float
+from onthefly.capture.reading import to_float, to_long
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ class Margins:
             self._shape, self._dtype, self._device = scores.shape, scores.dtype, scores.device
             with torch.inference_mode(False):  # what is made within it cannot be written to outside
                 self._scores = scores.new_empty((SLOTS, *scores.shape))
-                self._targets = targets.new_empty((SLOTS, *targets.shape))
+                self._targets = targets.new_empty((SLOTS, *targets.shape), dtype=torch.int64)
                 self._places = list(zip(self._scores.unbind(0), self._targets.unbind(0)))
 
     def take(self) -> Scores:
@@ -123,9 +123,9 @@ class Margins:
         )
 
     def _work_off(self) -> None:
-        if self._used:
-            self._add(*measured(self._scores[: self._used], self._targets[: self._used], spent=True))
-            self._used = 0
+        count, self._used = self._used, 0
+        if count:
+            self._add(*measured(self._scores[:count], self._targets[:count], spent=True))
 
     def _add(self, confidence: Tensor, margin: Tensor) -> None:
         self._parts.append((confidence, margin))
@@ -137,6 +137,7 @@ def measured(scores: Tensor, targets: Tensor, *, spent: bool = False) -> tuple[T
 
     With ``spent`` the scores may be written to, which saves memory that is as large as they are.
     """
+    targets = to_long(targets)  # bytes are classes too, and no places
     known = (targets >= 0) & (targets < scores.shape[-1])
     places = targets.clamp(0, scores.shape[-1] - 1)[..., None]
     own = scores.gather(-1, places)

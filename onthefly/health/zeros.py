@@ -28,7 +28,10 @@ def relus(roots: Iterable[Any]) -> list[Tensor]:
     while stack and len(seen) < MAX_NODES:
         node = stack.pop()
         if node.name() == RELU and _keeps_plainly(node):
-            found.append(node._saved_result)
+            try:
+                found.append(node._saved_result)
+            except RuntimeError:  # freed by an earlier backward call: the script is about to hear of it
+                return []
         for above, _ in node.next_functions:
             if above is not None and above not in seen:
                 seen.add(above)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from onthefly.capture.margins import Margins
-from tests.watching import watched
+from tests.watching import Kept, watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,40 @@ def test_few_and_many_classes(classes: int) -> None:
             F.cross_entropy(output, y).backward()
     found = [pair for row in kept.rows() for pair in zip(row.confidence, row.margin)]
     torch.testing.assert_close(torch.tensor(found), torch.tensor(truth), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [None, torch.rand(200) + 0.5])
+@pytest.mark.parametrize("size", [16, 64])
+def test_classes_that_are_bytes(size: int, weight: torch.Tensor | None) -> None:
+    """As the files of MNIST have them; -100, the class to be ignored, is 156 as a byte."""
+    torch.manual_seed(0)
+    inputs, classes = torch.randn(150, 6), torch.randint(0, 200, (150,), dtype=torch.uint8)
+    classes[::3] = 156
+
+    def run(targets: torch.Tensor) -> Kept:
+        torch.manual_seed(1)
+        model = nn.Linear(6, 200)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        data = TensorDataset(inputs, targets)
+        with watched(ONTHEFLY_STRICT="1") as kept:
+            for _ in range(3):
+                for x, y in DataLoader(data, size):
+                    optimizer.zero_grad()
+                    F.cross_entropy(model(x), y, weight=weight).backward()
+                    optimizer.step()
+                with torch.no_grad():
+                    for x, y in DataLoader(data, size):
+                        F.cross_entropy(model(x), y, weight=weight)
+        return kept
+
+    found, wanted = run(classes), run(classes.long())
+    for one, other in ((found.rows(), wanted.rows()), (found.validation(), wanted.validation())):
+        assert len(one) == len(other) == 3 * -(-150 // size)
+        for name in ("losses", "confidence", "margin", "samples", "certificate", "identity", "valid", "loss"):
+            assert [getattr(row, name) for row in one] == [getattr(row, name) for row in other], name
+        assert {row.certificate for row in one} == {"exact"}
+        assert all(math.isfinite(value) for row in one for value in row.margin)
+    assert found.metric("valid/accuracy") == wanted.metric("valid/accuracy") != []
 
 
 def silent(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from onthefly.core.gate import Place
 from onthefly.core.meter import Meter
 from onthefly.health import live
 from onthefly.health.live import COSTS, MARGIN, MOST_STEPS, SHARE, Live
+from onthefly.health.zeros import relus
 from onthefly.protocol import Metrics
 from tests.watching import watched
 
@@ -179,6 +180,14 @@ def test_losses_under_a_scaler_have_the_norm_that_is_stepped_with() -> None:
         found = kept.metric("grad_norm")
     assert found
     assert all(any(value == pytest.approx(norm, rel=1e-4) for norm in norms) for value in found)
+
+
+def test_a_graph_that_is_freed_has_no_zeros_to_look_at() -> None:
+    """The script catches what the second call raises."""
+    loss = model()(torch.randn(4, 6)).sum()
+    assert len(relus([loss])) == 2
+    loss.backward()
+    assert not relus([loss])
 
 
 def test_a_fault_of_ours_ends_them_and_not_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
