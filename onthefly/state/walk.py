@@ -214,8 +214,7 @@ class Walk:
             for cell in value.__closure__ or ():
                 self._pending.append((cell, label, False))
             self._follow([value.__defaults__, value.__kwdefaults__], label)
-            if vars(value):
-                self._pending.append((vars(value), label, False))
+            self._pending.append((vars(value), label, False))  # also when there are none: some may be set later
 
     def _loader(self, value: Any, name: str) -> None:
         """A loader's own settings, and what frameworks count in it; not its parts."""

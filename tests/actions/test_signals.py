@@ -438,6 +438,7 @@ def _train_until_killed(data: Path, told: int) -> None:
                     os.write(told, b"%d\n" % last)
 
 
+@pytest.mark.timeout(400)
 def test_killed_at_any_moment_the_newest_acknowledged_loads(handlers: dict[int, Any], tmp_path: Path) -> None:
     seed = int(os.environ.get("ONTHEFLY_SEED", "1"))
     draw = random.Random(seed)

@@ -139,6 +139,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presentations, "WORTH_A_FILE", 3)
 
 
+@pytest.mark.timeout(400)  # 105 s with full counts on an idle machine
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("identity", ["index", "key"])
 @settings(max_examples=EXAMPLES, deadline=None)

@@ -45,6 +45,10 @@ def test_goes_on_as_before(name: str, tmp_path: Path) -> None:
     expect_same(written(tmp_path, SCRIPTS[name]), 3, 7)
 
 
+def test_a_function_that_had_no_attributes_has_none_again(tmp_path: Path) -> None:
+    expect_same(written(tmp_path, SCRIPTS["globals"]), 0, 3)
+
+
 @FULL
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_goes_on_as_before_from_anywhere(name: str, tmp_path: Path) -> None:
